@@ -1,0 +1,1 @@
+"""The device: a daemon that keeps one good model watching its cameras."""

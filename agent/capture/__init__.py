@@ -1,0 +1,1 @@
+"""The capture process: cameras to frames in shared memory."""

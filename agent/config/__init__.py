@@ -1,0 +1,1 @@
+"""What the operator wants of this device: one schema, read from layers."""

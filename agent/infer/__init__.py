@@ -1,0 +1,1 @@
+"""From a frame to detections: preprocess, ONNX Runtime, decoders, NMS."""

@@ -1,0 +1,1 @@
+"""MQTT: topics, messages, session, publisher, commands."""

@@ -1,0 +1,1 @@
+"""Structured logs of the agent and its children."""

@@ -1,0 +1,1 @@
+"""The frame loop: frames to workers, results to sinks."""

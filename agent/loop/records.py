@@ -1,0 +1,119 @@
+"""What a pipeline tells: frozen records that any thread may hold and any part may import. Pure.
+
+Durations are milliseconds or seconds as named; counters never go down during a pipeline's life. ``lost``, ``skipped``
+and ``gated`` are three different things and never mixed: a frame that was sent to a worker and will never be answered;
+a live frame that a newer one replaced; a frame that the motion gate left out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from agent.telemetry.histogram import Snapshot
+from agent.types import CameraName, PipelineName, ReleaseId
+
+Stage = Literal["wait", "preprocess", "run", "postprocess", "latency"]
+"""The stages inside the worker (``wait``: between them), and ``latency``: from capture to the agent's having the answer."""
+
+Cause = Literal["swap", "swap_back", "fall_back"]
+"""Why another worker serves: it was swapped in, rolled back to, or took over from one that died or hung."""
+
+
+class LatencySummary(msgspec.Struct, frozen=True):
+    """A distribution in five numbers, milliseconds."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @classmethod
+    def of(cls, samples: Snapshot) -> LatencySummary:
+        """Sum a histogram up."""
+        return cls(samples.count, samples.p50_ms, samples.p95_ms, samples.p99_ms, samples.max_ms)
+
+
+class SwapSeen(msgspec.Struct, frozen=True):
+    """A change of the serving worker, told after the new one's first answer.
+
+    ``gap_ms`` is the time from the last result of the old worker to the first of the new one, less one steady interval
+    (never negative; 0 where nothing was answered before). ``old`` is who gave the last result before, None where nobody
+    had. ``lost`` and ``skipped`` count what happened between the order to swap and that first answer.
+    """
+
+    cause: Cause
+    old: ReleaseId | None
+    new: ReleaseId
+    gap_ms: float
+    lost: int
+    skipped: int
+
+
+class ServedSample(msgspec.Struct, frozen=True):
+    """How the current worker does since it began to serve.
+
+    ``inference`` sums the stages of a frame inside the worker, waiting left out. ``detections_per_frame`` counts what
+    is reported (above the reporting threshold), for a classifier the classes.
+    """
+
+    release: ReleaseId
+    frames: int
+    seconds: float
+    inference: LatencySummary
+    detections_per_frame: float
+
+    @property
+    def p50_ms(self) -> float:
+        """Median inference time."""
+        return self.inference.p50_ms
+
+    @property
+    def p95_ms(self) -> float:
+        """95 % of the frames took no longer."""
+        return self.inference.p95_ms
+
+
+class CameraStatistics(msgspec.Struct, frozen=True):
+    """One camera of a pipeline. ``captured`` counts the frames that capture handed over; ``fps`` those delivered.
+
+    ``captured = answered + failed + lost + replaced + (ready or in flight)``; ``skipped`` is ``replaced`` and, besides,
+    what capture itself dropped because it held no slot.
+    """
+
+    camera: CameraName
+    health: Literal["opening", "streaming", "stalled", "failed", "ended", "lost"]
+    reason: str
+    size: tuple[int, int] | None
+    fps: float
+    captured: int
+    answered: int
+    failed: int
+    lost: int
+    skipped: int
+    replaced: int
+    gated: int = 0
+
+
+class PipelineStatistics(msgspec.Struct, frozen=True):
+    """A pipeline at one moment. ``failed``: frames answered with an error (not finite) instead of a result."""
+
+    pipeline: PipelineName
+    captured: int
+    answered: int
+    failed: int
+    lost: int
+    skipped: int
+    gated: int
+    in_flight: int
+    resent: int
+    swaps: int
+    workers_lost: int
+    fps: float
+    cameras: dict[CameraName, CameraStatistics]
+    stages: dict[Stage, Snapshot]
+    current: ReleaseId | None
+    previous: ReleaseId | None
+    serving: ServedSample | None

@@ -1,0 +1,262 @@
+"""What the agent and its children say to one another.
+
+Each message is a frozen msgspec struct, tagged by name and sent as msgpack, at most :data:`MAX_BYTES`; anything
+larger travels in a memfd whose descriptor rides along. ``Hello`` opens every conversation and carries
+:data:`PROTOCOL`: a child of another version is refused by the agent, never guessed at. Only the agent grants slots.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from agent.types import CameraName, ModelSpec, Role, TensorInfo, Timings
+
+PROTOCOL = 1
+MAX_BYTES = 64 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, tag_field="type"):
+    """Root of all messages; a subclass' name is its tag on the wire."""
+
+
+# --- both kinds of child ---------------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True):
+    """A child's first message. ``process``: ``worker``, ``capture`` or ``fetch``; ``versions`` names its libraries."""
+
+    process: str
+    pid: int
+    protocol: int = PROTOCOL
+    versions: dict[str, str] = {}
+    providers: tuple[str, ...] = ()
+
+
+class Stop(Message, frozen=True):
+    """Agent to child: finish what is in flight and end."""
+
+
+class Error(Message, frozen=True):
+    """Child to agent: a request failed. ``code`` is that of the LookoutError; the child goes on unless it then ends."""
+
+    code: str
+    message: str
+    field: str | None = None
+    request: int | None = None
+    camera: CameraName | None = None
+
+
+class AttachRing(Message, frozen=True):
+    """Agent to child, with the memfd's descriptor: frames of this camera and generation lie here, BGR uint8."""
+
+    camera: CameraName
+    generation: int
+    width: int
+    height: int
+    slots: int
+
+
+class DetachRing(Message, frozen=True):
+    """Agent to child: forget this generation; nothing of it will be asked for again."""
+
+    camera: CameraName
+    generation: int
+
+
+# --- worker ----------------------------------------------------------------------------------------------------------
+
+
+class Load(Message, frozen=True):
+    """Agent to worker, once: build the session and warm it up.
+
+    ``score_floor`` is the lowest score worth answering. ``spin`` lets ONNX Runtime's threads busy-wait.
+    """
+
+    spec: ModelSpec
+    path: str
+    providers: tuple[str, ...]
+    threads: int
+    spin: bool
+    score_floor: float
+
+
+class Ready(Message, frozen=True):
+    """Worker to agent: loaded and warm. ``warnings`` says in words which wished-for provider was missing."""
+
+    providers: tuple[str, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    load_ms: float
+    first_run_ms: float
+    warnings: tuple[str, ...] = ()
+
+
+class Infer(Message, frozen=True):
+    """Agent to worker: answer the frame in this slot. Answers come in the order of the requests."""
+
+    request: int
+    camera: CameraName
+    generation: int
+    slot: int
+    role: Role
+
+
+class InferFile(Message, frozen=True):
+    """Agent to worker: answer the picture in this file (a golden image)."""
+
+    request: int
+    path: str
+    role: Role = "trial"
+
+
+class Output(Message, frozen=True):
+    """Worker to agent: one answer, or with ``Error(request=…)`` the reason why there is none.
+
+    ``detections``: float32 rows ``x1 y1 x2 y2 score class_id`` in pixels of the source frame, best first.
+    ``classes``: float32 rows ``score class_id``, best first. Exactly one is not None.
+    """
+
+    request: int
+    role: Role
+    width: int
+    height: int
+    timings: Timings
+    detections: bytes | None = None
+    classes: bytes | None = None
+
+
+# --- capture ---------------------------------------------------------------------------------------------------------
+
+
+class SourceSpec(msgspec.Struct, frozen=True):
+    """Where a camera's frames come from. ``location`` is a path, a folder, a URL or a device.
+
+    ``pace`` ``lossless`` waits for a free slot instead of dropping (file and images only); ``realtime`` follows
+    ``fps`` (the file's own where None). ``width``, ``height``, ``fps``, ``fourcc`` are asked of devices.
+    """
+
+    kind: Literal["file", "images", "url", "device"]
+    location: str
+    pace: Literal["realtime", "lossless"] = "realtime"
+    loop: bool = False
+    fps: float | None = None
+    width: int | None = None
+    height: int | None = None
+    fourcc: str | None = None
+    open_timeout_ms: int = 3000
+    read_timeout_ms: int = 2000
+
+
+class Open(Message, frozen=True):
+    """Agent to capture: open this camera, and keep it open (reconnecting) until ``Close``.
+
+    ``start_index`` and ``start_sequence`` let a file or folder go on where a capture process that died had come to.
+    """
+
+    camera: CameraName
+    source: SourceSpec
+    start_index: int = 0
+    start_sequence: int = 0
+
+
+class Close(Message, frozen=True):
+    """Agent to capture: stop this camera."""
+
+    camera: CameraName
+
+
+class NeedRing(Message, frozen=True):
+    """Capture to agent: the camera delivers frames of this size; nothing flows until ``AttachRing`` and a ``Grant``."""
+
+    camera: CameraName
+    width: int
+    height: int
+
+
+class Grant(Message, frozen=True):
+    """Agent to capture: this slot is yours to write."""
+
+    camera: CameraName
+    generation: int
+    slot: int
+
+
+class Frame(Message, frozen=True):
+    """Capture to agent: the slot holds a whole frame; the grant is used up.
+
+    ``skipped``: frames that this camera dropped for want of a granted slot, since it was opened.
+    """
+
+    camera: CameraName
+    generation: int
+    slot: int
+    sequence: int
+    source_index: int
+    at_ns: int
+    at_utc_ms: int
+    skipped: int
+
+
+class Health(Message, frozen=True):
+    """Capture to agent, on every change of state: ``reason`` is in words, without credentials.
+
+    ``ended``: a source without loop gave its last frame, and every frame before it was handed over.
+    """
+
+    camera: CameraName
+    state: Literal["opening", "streaming", "stalled", "failed", "ended"]
+    reason: str = ""
+    fps: float = 0.0
+
+
+class Alive(Message, frozen=True):
+    """Capture to agent, once a second: the process runs, whatever its cameras do."""
+
+
+# --- fetch -----------------------------------------------------------------------------------------------------------
+
+
+class RegistryAccess(msgspec.Struct, frozen=True):
+    """How to reach a registry and where its trusted metadata and the store lie on this device."""
+
+    url: str
+    metadata_dir: str
+    store_dir: str
+    total_timeout_s: float = 900.0
+    min_rate_bytes_s: int = 1024
+    max_file_bytes: int = 512 * 1024 * 1024
+    free_floor_bytes: int = 64 * 1024 * 1024
+
+
+class Fetch(Message, frozen=True):
+    """Agent to fetch: bring the release that this reference means into the store."""
+
+    access: RegistryAccess
+    reference: str
+
+
+class Progress(Message, frozen=True):
+    """Fetch to agent, at most a few times a second: ``stage`` is ``resolving`` or ``fetching``."""
+
+    stage: Literal["resolving", "fetching"]
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+class Fetched(Message, frozen=True):
+    """Fetch to agent: the release is whole in the store. ``metadata_versions``: role → version, for the journal."""
+
+    model: str
+    version: str
+    digest: str
+    metadata_versions: dict[str, int] = {}
+
+
+AnyMessage = (
+    Hello | Stop | Error | AttachRing | DetachRing
+    | Load | Ready | Infer | InferFile | Output
+    | Open | Close | NeedRing | Grant | Frame | Health | Alive
+    | Fetch | Progress | Fetched
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Signed releases: references, manifests, trust, transfer and the device's store."""

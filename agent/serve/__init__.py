@@ -1,0 +1,1 @@
+"""The worker process: one loaded release, and the agent's handle on it."""

@@ -1,0 +1,1 @@
+"""What keeps the agent honest towards systemd and the local operator."""

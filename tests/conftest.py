@@ -1,0 +1,86 @@
+"""Fixtures every test may use: the shared material beside the checkout, and real brokers."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real models, photographs and videos; a test that needs it is skipped where it is absent."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip(f"{SHARED} is absent: real models and videos are needed")
+    return SHARED
+
+
+@dataclass
+class Broker:
+    """A real mosquitto of one test."""
+
+    host: str
+    port: int
+    process: subprocess.Popen[bytes]
+    command: list[str]
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again on the same port."""
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(self.port)
+
+
+def free_port() -> int:
+    """A TCP port of loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, timeout_s: float = 10.0) -> None:
+    """Return once something listens on ``port``."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"nothing listens on port {port} after {timeout_s} s")
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """A factory of mosquitto brokers on loopback: ``mosquitto(extra="…")`` appends lines to its configuration."""
+    program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+    if program is None:
+        pytest.skip("mosquitto is absent: apt-get install mosquitto")
+    brokers: list[Broker] = []
+
+    def start(extra: str = "allow_anonymous true") -> Broker:
+        port = free_port()
+        config = tmp_path / f"mosquitto-{port}.conf"
+        config.write_text(f"listener {port} 127.0.0.1\nuser root\n{extra}\n")
+        command = [program, "-c", str(config)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        broker = Broker("127.0.0.1", port, process, command)
+        brokers.append(broker)
+        wait_for_port(port)
+        return broker
+
+    yield start
+    for broker in brokers:
+        broker.kill()

@@ -1,0 +1,1 @@
+"""The workstation: making, signing and publishing releases."""

@@ -1,0 +1,1 @@
+"""From a float model to one that earned its INT8."""
