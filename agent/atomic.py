@@ -46,9 +46,7 @@ def write_bytes(target: Path, data: bytes, *, mode: int = 0o644) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
-        raise StorageError(
-            f"{target}: cannot be written: {error.strerror}; free or repair the disk"
-        ) from error
+        raise StorageError(f"{target}: cannot be written: {error.strerror}; free or repair the disk") from error
     temporary = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -58,9 +56,7 @@ def write_bytes(target: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         install(temporary, target)
     except OSError as error:
-        raise StorageError(
-            f"{target}: cannot be written: {error.strerror}; free or repair the disk"
-        ) from error
+        raise StorageError(f"{target}: cannot be written: {error.strerror}; free or repair the disk") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -8,6 +8,7 @@ handler for bad input may catch it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -38,10 +39,37 @@ class InputError(LookoutError):
     code = "bad_input"
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in something a person wrote.
+
+    ``path`` is the dotted path of the key (empty: the whole text), ``value`` what stands there as text (None where it
+    must not or need not be shown), ``message`` what is wrong, ``hint`` what would be right, ``where`` the file and
+    line, or the environment variable, that it came from.
+    """
+
+    path: str
+    value: str | None
+    message: str
+    hint: str | None = None
+    where: str | None = None
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        value = "" if self.value is None else f" (is {self.value})"
+        hint = "" if self.hint is None else f"; {self.hint}"
+        where = "" if self.where is None else f" [{self.where}]"
+        return f"{self.path or 'the file'}: {self.message}{value}{hint}{where}"
+
+
 class ConfigError(InputError):
-    """The configuration is wrong; the message lists every problem found."""
+    """The configuration is wrong; the message lists every problem found, ``problems`` holds them one by one."""
 
     code = "bad_config"
+
+    def __init__(self, message: str, *, field: str | None = None, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message, field=field)
+        self.problems = problems
 
 
 class ReferenceError(InputError):  # noqa: A001 - the field's word; builtins.ReferenceError is about weak references

@@ -1,9 +1,10 @@
-"""Does a model see in a golden image what its manifest says any device must see?
+"""Golden images: does a model see in them what its manifest says any device must see.
 
-Matching is greedy and aware of labels: what was seen, best score first, claims the unclaimed expected detection of
-its label with the highest IoU, if IoU and score lie within the tolerance. More than was expected is no fault, unless
-nothing at all was expected. Results differ in the last digits between CPUs, hence tolerances and never equality.
-Pure: the device's trial and the publisher's check call the same function.
+Matching is greedy and aware of labels: what was seen, best score first, claims the unclaimed expected
+detection of its label with the highest IoU, if IoU and score lie within the tolerance. More than was
+expected is no fault, unless nothing at all was expected. Results differ in the last digits between CPUs,
+hence tolerances and never equality. Pure: the device's trial and the publisher's check call the same
+function.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def _overlap(expected: Sighting, seen: Sighting) -> float:
 
 
 def _claim(expected: Sequence[Sighting], seen: Sequence[Sighting], tolerance: Tolerance) -> set[int]:
-    """Indices of ``expected`` that something in ``seen`` matched."""
+    """Return the indices of ``expected`` that something in ``seen`` matched."""
     claimed: set[int] = set()
     for found in sorted(seen, key=lambda sighting: -sighting.score):
         best, best_overlap = None, tolerance.iou
@@ -110,8 +111,8 @@ def compare(
 ) -> Comparison:
     """Compare what was ``seen`` in ``image`` with what was ``expected``.
 
-    ``image`` names the picture in the reason. ``reporting_score`` is the manifest's threshold: where nothing is
-    expected, nothing may be seen above it (plus the tolerance).
+    ``image`` names the picture in the reason. ``reporting_score`` is the manifest's threshold: where
+    nothing is expected, nothing may be seen above it (plus the tolerance).
     """
     if not expected:
         loud = [found for found in seen if found.score > reporting_score + tolerance.score]

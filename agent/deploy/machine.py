@@ -1,9 +1,9 @@
 """The table of a deployment's states: what may follow what, and what to do about it.
 
-One machine per pipeline. A driver calls :func:`step` with what happened, makes the state it returns durable, and only
-then runs the action. A pair that is not in the table is a bug and fatal, never bad input: whoever takes commands asks
-:func:`accepts` first. The values of :class:`State` are constants of the wire and of the database: a name here may
-change, a value never. Pure: no I/O, no clock, no thread.
+One machine per pipeline. A driver calls :func:`step` with what happened, makes the state it returns
+durable, and only then runs the action. A pair that is not in the table is a bug and fatal, never bad input:
+whoever takes commands asks :func:`accepts` first. The values of :class:`State` are constants of the wire
+and of the database: a name here may change, a value never. Pure: no I/O, no clock, no thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Signal(enum.Enum):
     """What happened."""
 
     DEPLOY = "deploy"
-    DEPLOY_STORED = "deploy_stored"
+    RESUME = "resume"
     LATER = "later"
     DUE = "due"
     CLOCK_UNTRUSTED = "clock_untrusted"
@@ -72,9 +72,7 @@ class Action(enum.Enum):
     LOAD_CURRENT = "load_current"
 
 
-TERMINAL = frozenset(
-    {State.IDLE, State.COMMITTED, State.FAILED, State.ROLLED_BACK, State.SUPERSEDED, State.CANCELLED}
-)
+TERMINAL = frozenset({State.IDLE, State.COMMITTED, State.FAILED, State.ROLLED_BACK, State.SUPERSEDED, State.CANCELLED})
 """States in which nothing is under way: they end only by a new signal from outside."""
 
 BEFORE_PROBATION = frozenset(State) - TERMINAL - {State.PROBATION}
@@ -87,23 +85,23 @@ URGENT = frozenset({Action.SWAP_BACK, Action.ABANDON, Action.LOAD_CURRENT})
 def _start(state: State) -> dict[tuple[State, Signal], tuple[State, Action]]:
     """From rest: begin a deployment, or give the current release up for the previous one."""
     return {
-        (state, Signal.DEPLOY):        (State.RESOLVING, Action.FETCH),
-        (state, Signal.DEPLOY_STORED): (State.VERIFYING, Action.VERIFY),      # the journal was lost, the store was not
-        (state, Signal.LATER):         (State.DEFERRED, Action.WAIT),
-        (state, Signal.WITHDRAW):      (State.ROLLED_BACK, Action.LOAD_CURRENT),
+        (state, Signal.DEPLOY):   (State.RESOLVING, Action.FETCH),
+        (state, Signal.LATER):    (State.DEFERRED, Action.WAIT),
+        (state, Signal.WITHDRAW): (State.ROLLED_BACK, Action.LOAD_CURRENT),
     }  # fmt: skip
 
 
 def _under_way(state: State) -> dict[tuple[State, Signal], tuple[State, Action]]:
     """Before probation: every step can fail, and current is untouched whatever happens.
 
-    A WITHDRAW (current died for the third time) leaves the deployment going on: it may be the remedy.
+    A WITHDRAW (current died for the third time) leaves the deployment going on: it may be the remedy. RESUME is boot's.
     """
     return {
         (state, Signal.FAULT):     (State.FAILED, Action.ABANDON),
         (state, Signal.SUPERSEDE): (State.SUPERSEDED, Action.ABANDON),
         (state, Signal.CANCEL):    (State.CANCELLED, Action.ABANDON),
         (state, Signal.WITHDRAW):  (state, Action.LOAD_CURRENT),
+        (state, Signal.RESUME):    (State.RESOLVING, Action.FETCH),
     }  # fmt: skip
 
 

@@ -1,13 +1,14 @@
 """What the deployment part says to others: frozen records, free to cross threads.
 
-They are also the wire's shape: ``msgspec.json.encode`` of a :class:`DeploymentStatus` is what ``deploy/<pipeline>``
-holds (beside its ``v``), and a :class:`Receipt` lies in the journal as that JSON. So field names here are constants of
-the wire: add, never rename. Memory is PSS in MB (10^6 bytes); latency is the time inside the worker (preprocess, run,
-postprocess), milliseconds.
+They are also the wire's shape: ``msgspec.json.encode`` of a :class:`DeploymentStatus` is what
+``deploy/<pipeline>`` holds (beside its ``v``), and a :class:`Receipt` lies in the journal as that JSON. So
+field names here are constants of the wire: add, never rename. Memory is PSS in MB (10^6 bytes); latency is
+the time inside the worker (preprocess, run, postprocess), milliseconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -80,7 +81,10 @@ class MemoryChange(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, rename={"old": "from", "new": "to"}):
-    """Proof of one swap. ``gap_ms`` is None for the first model ever: nothing was interrupted. ``at``: RFC 3339."""
+    """Proof of one swap.
+
+    ``gap_ms`` is None for the first model ever: nothing was interrupted. ``at``: RFC 3339.
+    """
 
     old: ReleaseId | None
     new: ReleaseId
@@ -103,9 +107,9 @@ class FetchProgress(msgspec.Struct, frozen=True):
 class DeploymentStatus(msgspec.Struct, frozen=True):
     """Where one pipeline stands.
 
-    ``current`` is the release that was last committed, ``candidate`` the one on its way; ``serving`` is what answers
-    frames at this moment (the candidate in probation, None when no model runs: the device is ``degraded``).
-    ``reason`` says in words why the state is what it is, or what is being waited for.
+    ``current`` is the release that was last committed, ``candidate`` the one on its way; ``serving`` is
+    what answers frames at this moment (the candidate in probation, None when no model runs: the device is
+    ``degraded``). ``reason`` says in words why the state is what it is, or what is being waited for.
     """
 
     pipeline: PipelineName
@@ -133,7 +137,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a deploy or rollback ended; ``state`` is one of ``machine.TERMINAL``. ``code``: of the error, if one."""
+    """How a deploy or rollback ended; ``state`` is one of ``machine.TERMINAL``. ``code`` is the error's, if one."""
 
     pipeline: PipelineName
     reference: str | None
@@ -143,6 +147,10 @@ class Outcome(msgspec.Struct, frozen=True):
     code: str | None = None
     receipt: Receipt | None = None
     current: SlotRelease | None = None
+
+
+OnDone = Callable[[Outcome], None]
+"""Told once how an order ended; called on the control thread: it must neither block nor give an order itself."""
 
 
 class StoredModel(msgspec.Struct, frozen=True):
@@ -157,15 +165,19 @@ class StoredModel(msgspec.Struct, frozen=True):
 
 
 class PipelineSettings(msgspec.Struct, frozen=True):
-    """What the configuration says of one pipeline, as far as deployment needs it."""
+    """What the configuration says of one pipeline, as far as deployment needs it. ``labels``: report only these."""
 
     name: PipelineName
     model: str | None = None
     score: float | None = None
+    labels: tuple[str, ...] | None = None
 
 
 class DeploySettings(msgspec.Struct, frozen=True):
-    """What the configuration says of deployments and inference. ``device_class`` chooses a manifest's budget."""
+    """What the configuration says of deployments and inference.
+
+    ``device_class`` chooses a manifest's budget.
+    """
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     threads: int = 1

@@ -2,9 +2,9 @@
 
 Each frame that is sent to a worker gets a ticket; tickets count up in the order of dispatch, and outcomes leave in the
 order of the tickets whatever worker gave them and whenever. A frame belongs to one worker at a time: an answer counts
-only when it comes from the worker that holds the frame (:meth:`Order.claim`), so that a frame which was sent again after
-a death is never answered twice. A worker that died or hung strands its frames (:meth:`Order.strand`): those wait for
-another worker, at most :data:`ATTEMPTS` sendings in all; the caller settles the rest without an outcome, as lost.
+only when it comes from the worker that holds the frame (:meth:`Order.claim`), so that a frame which was sent again
+after a death is never answered twice. A worker that died or hung strands its frames (:meth:`Order.strand`): those wait
+for another worker, at most :data:`ATTEMPTS` sendings in all; the caller settles the rest without an outcome, as lost.
 
 Every ticket is settled exactly once. One owner thread. ``W`` is compared by identity.
 """
@@ -76,7 +76,7 @@ class Order(Generic[W, T]):
         return flight if flight is not None and flight.worker is worker else None
 
     def settle(self, ticket: int, outcome: T | None) -> list[T]:
-        """Close ``ticket`` (None: nothing to deliver, it failed or is lost); return what can be delivered now, in order."""
+        """Close ``ticket`` (None: nothing to deliver, failed or lost); return what can be delivered now, in order."""
         if self._open.pop(ticket, None) is None:
             raise ProgrammingError(f"frame {ticket} was settled already or never sent")
         self._held[ticket] = outcome

@@ -15,10 +15,13 @@ from agent.telemetry.histogram import Snapshot
 from agent.types import CameraName, PipelineName, ReleaseId
 
 Stage = Literal["wait", "preprocess", "run", "postprocess", "latency"]
-"""The stages inside the worker (``wait``: between them), and ``latency``: from capture to the agent's having the answer."""
+"""The stages inside the worker (``wait``: between them), and ``latency``: from capture to the answer in the agent."""
 
 Cause = Literal["swap", "swap_back", "fall_back"]
 """Why another worker serves: it was swapped in, rolled back to, or took over from one that died or hung."""
+
+CameraHealth = Literal["opening", "streaming", "stalled", "failed", "ended", "lost"]
+"""What capture says of a camera; ``lost``: the capture process died, the camera is being opened again."""
 
 
 class LatencySummary(msgspec.Struct, frozen=True):
@@ -40,14 +43,14 @@ class SwapSeen(msgspec.Struct, frozen=True):
     """A change of the serving worker, told after the new one's first answer.
 
     ``gap_ms`` is the time from the last result of the old worker to the first of the new one, less one steady interval
-    (never negative; 0 where nothing was answered before). ``old`` is who gave the last result before, None where nobody
-    had. ``lost`` and ``skipped`` count what happened between the order to swap and that first answer.
+    (never negative; None where nothing was answered before). ``old`` is who gave the last result before, None where
+    nobody had. ``lost`` and ``skipped`` count what happened between the order to swap and that first answer.
     """
 
     cause: Cause
     old: ReleaseId | None
     new: ReleaseId
-    gap_ms: float
+    gap_ms: float | None
     lost: int
     skipped: int
 
@@ -84,7 +87,7 @@ class CameraStatistics(msgspec.Struct, frozen=True):
     """
 
     camera: CameraName
-    health: Literal["opening", "streaming", "stalled", "failed", "ended", "lost"]
+    health: CameraHealth
     reason: str
     size: tuple[int, int] | None
     fps: float

@@ -152,13 +152,15 @@ class SourceSpec(msgspec.Struct, frozen=True):
 class Open(Message, frozen=True):
     """Agent to capture: open this camera, and keep it open (reconnecting) until ``Close``.
 
-    ``start_index`` and ``start_sequence`` let a file or folder go on where a capture process that died had come to.
+    ``start_index`` and ``start_sequence`` let a file or folder go on where a capture process that died had come to;
+    ``start_skipped`` is what it had counted.
     """
 
     camera: CameraName
     source: SourceSpec
     start_index: int = 0
     start_sequence: int = 0
+    start_skipped: int = 0
 
 
 class Close(Message, frozen=True):

@@ -48,7 +48,7 @@ class Switch(Generic[W]):
         return retired
 
     def back(self) -> W | None:
-        """Previous → current; return the former current (None where there was none). Raises ProgrammingError without one."""
+        """Previous → current; return the former current, if any. Raises ProgrammingError without a previous."""
         if self.previous is None:
             raise ProgrammingError("no previous worker to go back to")
         retired, self.current, self.previous = self.current, self.previous, None

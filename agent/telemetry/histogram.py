@@ -1,11 +1,13 @@
 """A bounded histogram of durations in milliseconds: logarithmic buckets, pure.
 
-One thread adds (the pipeline's, so :meth:`Histogram.add` is a bisection and three assignments); any thread may take a
-:meth:`Histogram.snapshot`, whose count may then be one sample ahead of its total. Memory never grows with samples.
+One thread adds (the pipeline's, so :meth:`Histogram.add` is a bisection and three assignments); any thread may
+take a :meth:`Histogram.snapshot`, whose count may then be one sample ahead of its total. Memory never grows
+with samples.
 
-Percentiles are nearest-rank: the smallest sample that at least ``q`` of all samples do not exceed. What is returned
-lies within :data:`ERROR` of that sample (relative), for samples between :data:`LOWEST_MS` and :data:`HIGHEST_MS`;
-smaller ones are told apart no further than :data:`LOWEST_MS`, larger ones count as the largest seen.
+Percentiles are nearest-rank: the smallest sample that at least ``q`` of all samples do not exceed. What is
+returned lies within :data:`ERROR` of that sample (relative), for samples between :data:`LOWEST_MS` and
+:data:`HIGHEST_MS`; smaller ones are told apart no further than :data:`LOWEST_MS`, larger ones count as the
+largest seen.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ GROWTH = 1.08
 """Each bucket's upper bound over the one below."""
 
 ERROR = math.sqrt(GROWTH) - 1
-"""Greatest relative error of a percentile (3.9 %): a sample may lie half a bucket away from its bucket's middle."""
+"""Greatest relative error of a percentile (3.9 %): half the width of a bucket."""
 
 _BUCKETS = math.ceil(math.log(HIGHEST_MS / LOWEST_MS) / math.log(GROWTH))
 BOUNDS: tuple[float, ...] = tuple(LOWEST_MS * GROWTH**n for n in range(_BUCKETS + 1))
@@ -31,7 +33,7 @@ _MIDDLES: tuple[float, ...] = (LOWEST_MS, *(bound / math.sqrt(GROWTH) for bound 
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A histogram at one moment; safe to hand to any thread. ``rejected``: samples that were negative or not finite."""
+    """A histogram at one moment, for any thread. ``rejected``: samples that were negative or not finite."""
 
     counts: tuple[int, ...] = (0,) * (_BUCKETS + 2)
     total_ms: float = 0.0
@@ -84,7 +86,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         )
 
     def since(self, earlier: Snapshot) -> Snapshot:
-        """Return the samples added after ``earlier``, a snapshot of the same histogram; their maximum is within :data:`ERROR`."""
+        """Return the samples added after ``earlier`` (of the same histogram); ``max_ms`` is as near as percentiles."""
         counts = tuple(a - b for a, b in zip(self.counts, earlier.counts, strict=True))
         top = max((bucket for bucket, number in enumerate(counts) if number), default=None)
         if top is None:

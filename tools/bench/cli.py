@@ -1,0 +1,132 @@
+"""``lookout bench``: the project's own benchmarks, on real models and a real video.
+
+Facts go to the terminal (or as JSON with ``--json``) and, whole, into ``--out``.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tools.bench import cases
+
+app = typer.Typer(help="Measure the frame loop, its memory and its swaps.", no_args_is_help=True)
+
+RATIO_WANTED = 0.90
+ERROR = 40
+"""What the loop logs below this level is noise between figures."""
+
+Shared = Annotated[Path, typer.Option(help="the folder with models/ and data/video/")]
+Out = Annotated[Path, typer.Option(help="where the JSON goes")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON only")]
+SHARED = Path("../shared")
+OUT = Path("bench-out")
+
+
+@app.callback()
+def main() -> None:
+    """Measure the frame loop, its memory and its swaps."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERROR))
+
+
+@app.command("all")
+def run_all(shared: Shared = SHARED, out: Out = OUT, as_json: AsJson = False) -> None:
+    """Run every case with its defaults."""
+    loop(shared, out, as_json=as_json)
+    swap(shared, out, as_json=as_json)
+    memory(shared, out, as_json=as_json)
+
+
+@app.command()
+def loop(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    rounds: Annotated[int, typer.Option(min=1, help="interleaved rounds; medians are reported")] = 3,
+    frames: Annotated[int, typer.Option(min=10, help="frames a round")] = 400,
+    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the frame loop's throughput on plaza.avi (lossless, YOLOX-Nano) over a bare session.run loop."""
+    _check(shared)
+    report = cases.loop_case(shared, rounds=rounds, frames=frames, threads=threads, progress=_progress(as_json))
+    facts = {
+        "bare session.run": f"{report.bare_median:.1f} fps",
+        "frame loop": f"{report.loop_median:.1f} fps",
+        "ratio": f"{report.ratio:.3f} (wanted: {RATIO_WANTED:.2f})",
+    }
+    _show("loop", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def memory(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    frames: Annotated[int, typer.Option(min=1, help="frames to answer before measuring")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the PSS of each process with one 640x480 camera and YOLOX-Nano."""
+    _check(shared)
+    report = cases.memory_case(shared, frames=frames)
+    facts = {
+        "agent (the loop's part)": f"{report.agent_part:.0f} MB",
+        "capture": f"{report.capture:.0f} MB",
+        "worker": f"{report.worker:.0f} MB",
+    }
+    _show("memory", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def swap(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    swaps: Annotated[int, typer.Option(min=1, help="swaps, to and fro")] = 20,
+    frames: Annotated[int, typer.Option(min=1, help="results between two swaps")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Swap between YOLOX-Nano and NanoDet in lossless mode and measure the gaps."""
+    _check(shared)
+    report = cases.swap_case(shared, swaps=swaps, frames=frames, progress=_progress(as_json))
+    facts = {
+        "swaps": str(report.swaps),
+        "gap, median": f"{report.gap_median_ms:.1f} ms",
+        "gap, longest": f"{report.gap_max_ms:.1f} ms",
+        "interval, median": f"{report.interval_median_ms:.1f} ms",
+        "longest pause of the run": f"{report.pause_max_ms:.1f} ms",
+        "frames lost": str(report.lost),
+        "every frame once, in order": "yes" if report.in_order else "NO",
+    }
+    _show("swap", report, facts, out, as_json=as_json)
+
+
+def _check(shared: Path) -> None:
+    if not (shared / cases.VIDEO).is_file():
+        typer.echo(f"{shared / cases.VIDEO} is absent: give --shared the folder of models and videos", err=True)
+        raise typer.Exit(2)
+
+
+def _progress(as_json: bool) -> cases.Progress:
+    return (lambda _: None) if as_json else typer.echo
+
+
+def _show(case: str, report: msgspec.Struct, facts: dict[str, str], out: Path, *, as_json: bool) -> None:
+    """Print the facts and keep the whole report."""
+    document = {"case": case, "host": platform.node(), "machine": platform.machine(), "report": report}
+    encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{case}.json").write_bytes(encoded)
+    if as_json:
+        typer.echo(encoded.decode())
+        return
+    table = Table(title=f"lookout bench {case}")
+    table.add_column("what")
+    table.add_column("measured", justify="right")
+    for what, measured in facts.items():
+        table.add_row(what, measured)
+    Console().print(table)

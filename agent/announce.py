@@ -1,0 +1,92 @@
+"""What the device tells of its own accord: detections, each camera's state, deployments, and what it is.
+
+Producers hand over and go on; messages are built on one thread, ``lookout-announcer``, and go out through ``publish``.
+Retained ones carry a ``replaces`` key, so that the broker always ends with the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from agent.config.schema import Report
+from agent.deploy.records import DeploymentStatus
+from agent.link.client import SessionStatistics
+from agent.link.messages import CameraState, Info, deploy_message, detections_message
+from agent.link.topics import relative
+from agent.loop.ports import HealthSink, Sink
+from agent.loop.sinks import CameraSummary, HandOver, Reports, States
+from agent.types import Outgoing, Result
+
+Item = Result | CameraSummary | DeploymentStatus | None
+"""What is handed over; None: tell anew what the device is."""
+
+LIMIT = 256
+
+
+class Announcer:
+    """See the module. ``sinks`` and ``health_sinks`` are for pipelines, the other methods for any thread."""
+
+    def __init__(self, publish: Callable[[Outgoing], None], report: Report) -> None:
+        self._publish = publish
+        self._info: Callable[[], Info] | None = None
+        self._models: dict[str, str | None] = {}
+        self._sessions = 0
+        self._queue: HandOver[Item] = HandOver("announcer", self._tell, limit=LIMIT)
+        self._reports = Reports(self._queue.put, hz=report.detections_hz, all_frames=report.all)
+        self._states = States(self._queue.put)
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """What takes results, on a pipeline's thread."""
+        return (self._reports, self._states)
+
+    @property
+    def health_sinks(self) -> tuple[HealthSink, ...]:
+        """What takes changes of cameras, on a pipeline's thread."""
+        return (self._states.health,)
+
+    def start(self, info: Callable[[], Info]) -> None:
+        """Begin; ``info`` is asked on the announcer's thread."""
+        self._info = info
+        self._queue.start()
+
+    def close(self) -> None:
+        """Tell what is left, and end."""
+        self._queue.close()
+
+    def deployment(self, status: DeploymentStatus) -> None:
+        """Tell where a deployment stands, and what serves where that changed."""
+        self._publish(_retained(relative("deploy", status.pipeline), deploy_message(status)))
+        serving = status.serving.digest if status.serving else None
+        if self._models.get(status.pipeline, "") != serving:
+            self._models[status.pipeline] = serving
+            self._queue.put(None)
+
+    def session(self, statistics: SessionStatistics) -> None:
+        """Tell what the device is at each new connection."""
+        if statistics.state == "connected" and statistics.session != self._sessions:
+            self._sessions = statistics.session
+            self._queue.put(None)
+
+    def _tell(self, item: Item) -> None:
+        if isinstance(item, Result):
+            topic = relative("detections", item.frame.camera)
+            self._publish(Outgoing(topic, detections_message(item), stream=topic))
+        elif isinstance(item, CameraSummary):
+            state = CameraState(
+                counts=item.counts,
+                occupancy=bool(item.counts),
+                health=item.health,
+                reason=item.reason,
+                fps=item.fps,
+            )
+            self._publish(_retained(relative("state", item.camera), state))
+        elif self._info is not None:
+            self._publish(_retained("info", self._info()))
+
+
+def _retained(topic: str, payload: msgspec.Struct) -> Outgoing:
+    """Return a message that stands at the broker until a newer one of its topic replaces it."""
+    return Outgoing(topic, payload, qos=1, retain=True, stream=topic, priority=10, replaces=topic)

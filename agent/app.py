@@ -1,0 +1,229 @@
+"""The composition root: the one place that knows every part, builds them, and owns their start and stop.
+
+Everything that was started is on one :class:`contextlib.ExitStack`, so that a failure half-way unwinds what was built,
+in reverse. Parts never import one another; what they need of each other is handed in here. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+
+from agent import overview, settings
+from agent.announce import Announcer
+from agent.capture.handle import CaptureHandle
+from agent.clock import NS_PER_S, monotonic_ns, utc_ms
+from agent.config.layers import Loaded
+from agent.config.places import Places, device_id, places, prepare
+from agent.deploy.commands import CommandMemory
+from agent.deploy.deployer import Deployer
+from agent.deploy.journal import Journal
+from agent.host import boot_id, describe, host_key
+from agent.link.client import Session
+from agent.link.commands import Router
+from agent.link.outbox import MemoryOutbox
+from agent.link.publisher import Publisher
+from agent.link.topics import Topics
+from agent.link.verbs import table
+from agent.logs.children import forward
+from agent.logs.setup import configure, log_unhandled
+from agent.loop.pipeline import Pipeline
+from agent.process.child import Spawner
+from agent.readings import Readings
+from agent.registry.client import FetchClient
+from agent.registry.store import Store
+from agent.serve.handle import Workers
+from agent.supervise.heartbeat import Heartbeat, Heartbeats
+from agent.supervise.local import LocalServer
+from agent.supervise.lock import StateLock
+from agent.supervise.notify import Notifier
+from agent.supervise.watchdog import Watchdog
+from agent.types import CameraName, PipelineName
+from agent.versions import versions
+
+log = structlog.get_logger(part="agent")
+
+PATIENCE_S = 15.0
+"""A loop that neither got something done nor declared a wait for this long is late."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(loaded: Loaded) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit code. Raises LookoutError where it cannot start."""
+    configure(loaded.config.logs.level, environ=os.environ)
+    log_unhandled()
+    stop = threading.Event()
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    folders = places(os.environ, loaded)
+    prepare(folders)
+    notifier = Notifier.from_environ(os.environ)
+    with ExitStack() as stack:
+        stack.enter_context(StateLock(folders.lock))
+        agent = Agent(loaded, folders, notifier, stack)
+        agent.start()
+        stop.wait()
+        log.info("agent.stopping")
+        notifier.stopping()
+    log.info("agent.stopped")
+    return 0
+
+
+class Agent:
+    """Every part of one device. Built whole, then started; ``stack`` undoes it. Main thread only."""
+
+    def __init__(self, loaded: Loaded, folders: Places, notifier: Notifier, stack: ExitStack) -> None:
+        self._loaded = loaded
+        self._config = loaded.config
+        self._folders = folders
+        self._notifier = notifier
+        self._stack = stack
+        self._started_ns = monotonic_ns()
+        self._beats = Heartbeats(monotonic_ns)
+        self._device = device_id(loaded, folders.state)
+        self._topics = Topics(self._config.mqtt.prefix, self._device)
+
+        self._journal = Journal(folders.state / "journal.db")
+        stack.callback(self._journal.close)
+        self._spawner = Spawner(forward)
+        stack.callback(self._spawner.close)
+        self._workers = Workers(self._spawner)
+        stack.callback(self._workers.close)
+        self._publisher = Publisher(self._topics, MemoryOutbox(), pulse=self._beat("publisher"))
+        self._capture = CaptureHandle(self._spawner)
+        self._announcer = Announcer(self._publisher.publish, self._config.report)
+        self._deployer = self._build_deployer()
+        self._pipelines = {PipelineName(name): self._build_pipeline(name) for name in self._config.pipelines}
+        self._router = self._build_router()
+        self._session = self._build_session()
+        self._readings = self._build_readings()
+
+    # --- building ----------------------------------------------------------------------------------------------------
+
+    def _beat(self, name: str) -> Heartbeat:
+        return self._beats.add(name, PATIENCE_S)
+
+    def _build_deployer(self) -> Deployer:
+        store = Store(self._folders.state / "store")
+        access = settings.registry_access(self._config, self._folders.state)
+        return Deployer(
+            self._journal,
+            store=store,
+            fetch=FetchClient(self._spawner, access, store),
+            workers=self._workers,
+            settings=settings.deploy_settings(self._config, os.cpu_count() or 1),
+            report=self._announcer.deployment,
+            boot_id=boot_id(),
+            host=host_key(),
+            beat=self._beat("deployer"),
+        )
+
+    def _build_pipeline(self, name: str) -> Pipeline:
+        section = self._config.pipelines[name]
+        cameras = tuple(CameraName(camera) for camera in section.cameras)
+        return Pipeline(
+            PipelineName(name),
+            cameras,
+            in_flight=section.in_flight,
+            capture=self._capture,
+            events=self._deployer,
+            sinks=self._announcer.sinks,
+            health_sinks=self._announcer.health_sinks,
+            heartbeat=self._beat(f"pipeline-{name}"),
+            lossless=settings.lossless_cameras(self._config) & set(cameras),
+        )
+
+    def _build_router(self) -> Router:
+        rows = table(self._deployer, tuple(self._pipelines), device=self._device, uptime_s=self._uptime_s)
+        return Router(
+            self._topics,
+            rows,
+            memory=CommandMemory(self._journal.database),
+            publish=self._publisher.publish,
+            utc_ms=utc_ms,
+            groups=self._config.device.groups,
+            pulse=self._beat("commands"),
+        )
+
+    def _build_session(self) -> Session | None:
+        """Return the session with the broker, None where no broker is configured."""
+        if self._config.mqtt.host is None:
+            return None
+        return Session(
+            self._config.mqtt,
+            self._topics,
+            self._publisher,
+            routes=self._router.routes(),
+            listeners=(self._announcer.session,),
+            pulse=self._beat("mqtt"),
+        )
+
+    def _build_readings(self) -> Readings:
+        return Readings(
+            pipelines=self._pipelines,
+            deployer=self._deployer,
+            session=self._session,
+            publisher=self._publisher,
+            capture=self._capture,
+            workers=self._workers,
+            journal=self._journal,
+            root=self._folders.state / "registry" / "root.json",
+            registry_url=self._config.registry.url,
+            uptime_s=self._uptime_s,
+        )
+
+    def _uptime_s(self) -> float:
+        return (monotonic_ns() - self._started_ns) / NS_PER_S
+
+    # --- starting ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every part, the ones that others lean on first; each that was started is stopped with the stack."""
+        if self._session is not None:
+            self._begin(self._session)
+        self._begin(self._publisher)
+        self._capture.start()
+        self._stack.callback(self._capture.close)
+        for pipeline in self._pipelines.values():
+            self._begin(pipeline)
+        self._begin_announcing()
+        self._deployer.start(settings.pipeline_settings(self._config), self._pipelines)
+        self._stack.callback(self._deployer.stop)
+        for name, pipeline in self._pipelines.items():
+            for camera in self._config.pipelines[name].cameras:
+                self._capture.open(CameraName(camera), settings.source_of(self._loaded, CameraName(camera)), pipeline)
+        self._begin(self._router)
+        self._begin_reporting()
+        log.info("agent.started", device=self._device, cameras=len(self._config.cameras))
+
+    def _begin(self, part: Any) -> None:
+        part.start()
+        self._stack.callback(part.stop)
+
+    def _begin_announcing(self) -> None:
+        identity = overview.Identity(
+            device=self._device,
+            device_class=self._config.device.klass,
+            groups=self._config.device.groups,
+            versions=versions(),
+            pid=os.getpid(),
+            boot=self._journal.boots(),
+            host=describe(),
+        )
+        self._identity = identity
+        self._announcer.start(lambda: overview.info(identity, self._readings.take()))
+        self._stack.callback(self._announcer.close)
+
+    def _begin_reporting(self) -> None:
+        self._begin(LocalServer(self._folders.socket, {"status": self._status}))
+        self._begin(Watchdog(self._beats, self._notifier))
+        self._notifier.ready(f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines")
+
+    def _status(self) -> object:
+        return overview.status(self._identity, self._readings.take())

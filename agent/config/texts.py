@@ -1,0 +1,151 @@
+"""Texts with a form of their own: URLs, hosts, devices, references. Pure.
+
+Each is a pydantic annotation for :mod:`agent.config.schema`; what it raises carries a message without the value (which
+may hold credentials) and a hint of what would be right.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from agent.config.checks import nearest
+from agent.errors import ReferenceError  # noqa: A004 - the field's word, as errors.py says
+from agent.registry.reference import FORMS, parse_reference
+
+CAMERA_SCHEMES = ("rtsp", "rtsps", "http", "https")
+REGISTRY_SCHEMES = ("https", "http", "file")
+PROVIDERS = (
+    "CPUExecutionProvider",
+    "CUDAExecutionProvider",
+    "TensorrtExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "XnnpackExecutionProvider",
+    "ACLExecutionProvider",
+    "ArmNNExecutionProvider",
+    "QNNExecutionProvider",
+    "ROCMExecutionProvider",
+    "DmlExecutionProvider",
+    "CoreMLExecutionProvider",
+)
+"""Execution providers that people have; others of the same form are taken as well."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def wrong(message: str, hint: str = "", *, kind: str = "text") -> PydanticCustomError:
+    """Return the error of a key that has a problem of its own: ``kind`` ``cross`` marks one between keys."""
+    return PydanticCustomError(f"lookout_{kind}", "{message}", {"message": message, "hint": hint})
+
+
+def int_as_text(value: Any) -> Any:
+    """Take a whole number for its digits: ``device: 0`` and ``protocol: 5`` are natural to write."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1000 else value
+
+
+def _split(value: str, schemes: tuple[str, ...]) -> urllib.parse.SplitResult:
+    """Split a URL of one of ``schemes``; a file's may lack a host, others must have one."""
+    listed = ", ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urllib.parse.urlsplit(value)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        raise wrong("is no URL: its host or port cannot be read", f"write {listed}host:port/…") from None
+    if parts.scheme not in schemes or "://" not in value:
+        raise wrong("starts with none of the known schemes", f"use one of {listed}")
+    if _CONTROL.search(value) or " " in value:
+        raise wrong("holds blanks or control characters", "write a blank as %20")
+    if parts.scheme != "file" and not host:
+        raise wrong("names no host", f"write {parts.scheme}://host/…")
+    return parts
+
+
+def _camera_url(value: str) -> str:
+    _split(value, CAMERA_SCHEMES)
+    return value
+
+
+def _registry_url(value: str) -> str:
+    parts = _split(value, REGISTRY_SCHEMES)
+    if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
+        raise wrong("is no absolute folder", "write file:///folder with three slashes")
+    if parts.query or parts.fragment:
+        raise wrong("has a query or fragment", "name the registry's folder only")
+    return value
+
+
+def _broker_host(value: str) -> str:
+    if "://" in value:
+        raise wrong("is a URL", "write the host alone; the port goes to mqtt.port, TLS to mqtt.tls")
+    if value.count(":") == 1:
+        raise wrong("has a port in it", "write the port to mqtt.port")
+    if not re.fullmatch(r"[\w.:%-]+", value):
+        raise wrong("is no name or address of a host", "write a name, an IPv4 or an IPv6 address")
+    return value
+
+
+def _device_path(value: str) -> str:
+    if re.fullmatch(r"[0-9]{1,3}", value):
+        return value
+    if not value.startswith("/dev/") or ".." in value.split("/") or _CONTROL.search(value):
+        raise wrong("is neither an index nor a path below /dev", "write 0, /dev/video0 or /dev/v4l/by-id/…")
+    return value
+
+
+def _model_reference(value: str) -> str:
+    try:
+        parse_reference(value)
+    except ReferenceError as error:
+        said = error.message.removesuffix(f": {FORMS}").removeprefix(f"{value!r}").lstrip(": ")
+        raise wrong(said, FORMS) from None
+    return value
+
+
+def _provider(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{1,64}ExecutionProvider", value):
+        close = nearest(value if value.endswith("Provider") else f"{value}ExecutionProvider", list(PROVIDERS))
+        hint = f"did you mean {close}?" if close else "such as CPUExecutionProvider"
+        raise wrong("is no name of an execution provider", hint)
+    return value
+
+
+def _topic_prefix(value: str) -> str:
+    if _CONTROL.search(value) or any(char in value for char in "+# "):
+        raise wrong("holds blanks, +, # or control characters", "write words divided by /")
+    if value.startswith(("/", "$")) or value.endswith("/") or "//" in value:
+        raise wrong("starts with / or $, ends with /, or has an empty part", "write words divided by /")
+    return value
+
+
+def _plain_text(value: str) -> str:
+    if _CONTROL.search(value):
+        raise wrong("holds control characters", "leave them out")
+    return value
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if twice is not None:
+        raise wrong(f"names {twice} twice", "name each once")
+    return values
+
+
+def _annotation(check: Callable[[Any], Any]) -> AfterValidator:
+    return AfterValidator(check)
+
+
+camera_url = _annotation(_camera_url)
+registry_url = _annotation(_registry_url)
+broker_host = _annotation(_broker_host)
+device_path = _annotation(_device_path)
+model_reference = _annotation(_model_reference)
+provider = _annotation(_provider)
+topic_prefix = _annotation(_topic_prefix)
+plain_text = _annotation(_plain_text)
+unique = _annotation(_unique)

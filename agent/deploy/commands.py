@@ -1,0 +1,54 @@
+"""Which commands were taken already: one with an id runs once, across restarts, and is answered again from memory.
+
+Remembered for seven days, at most 10,000. :meth:`CommandMemory.remember` is durable before the command runs: after a
+kill in between, the id is *pending* and the command is not run a second time. Any thread may call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.clock import utc_ms
+from agent.deploy.database import Database
+from agent.link.memory import Answered, Fresh, Pending
+
+KEEP_MS = 7 * 24 * 3600 * 1000
+KEEP = 10_000
+
+
+class CommandMemory:
+    """The commands table of the journal's database. Every method raises :class:`agent.errors.StorageError`."""
+
+    def __init__(self, database: Database, *, now_ms: Callable[[], int] = utc_ms) -> None:
+        self._database = database
+        self._now_ms = now_ms
+
+    def remember(self, command_id: str, verb: str) -> Fresh | Pending | Answered:
+        """Look ``command_id`` up; one never seen is noted as pending, durably, and :class:`Fresh` is returned."""
+        with self._database.transaction() as db:
+            now_ms = self._now_ms()
+            db.execute("DELETE FROM commands WHERE at_ms < ?", (now_ms - KEEP_MS,))
+            found = db.execute("SELECT verb, answer FROM commands WHERE id = ?", (command_id,)).fetchone()
+            if found is not None:
+                return Pending(found[0]) if found[1] is None else Answered(found[0], bytes(found[1]))
+            db.execute("INSERT INTO commands VALUES (?, ?, ?, NULL)", (command_id, now_ms, verb))
+            db.execute(
+                "DELETE FROM commands WHERE rowid <= (SELECT rowid FROM commands ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+                (KEEP,),
+            )
+        return Fresh()
+
+    def answer(self, command_id: str, payload: bytes) -> None:
+        """Note the answer (JSON) of a command that was remembered; an unknown id is ignored: it was too long ago."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE commands SET answer = ? WHERE id = ?", (payload, command_id))
+
+    def forget(self, command_id: str) -> None:
+        """Drop an id: its command was not taken after all, and may be sent again."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM commands WHERE id = ?", (command_id,))
+
+    def pending(self) -> tuple[tuple[str, str], ...]:
+        """Return ``(id, verb)`` of every command without an answer, oldest first: what a kill interrupted."""
+        with self._database.reading() as db:
+            return tuple(db.execute("SELECT id, verb FROM commands WHERE answer IS NULL ORDER BY rowid").fetchall())

@@ -1,0 +1,321 @@
+"""The deployment part's face: takes orders and events from any thread, and drives every pipeline on one of its own.
+
+Thread ``lookout-deployer`` owns all state; orders are requests to it that wait for its answer, events are posted.
+Blocking work runs on two lanes: ``lookout-deploy-jobs`` (fetch, verify, trial) and ``lookout-deploy-restore`` (bringing
+committed releases back, closing workers), so that a worker that died is replaced also while a fetch is running.
+``report``, ``on_done`` and the clock are called on the control thread: they must not block, and must not call back.
+
+Start: :meth:`Deployer.start` reads the journal, decides by ``bootguard``, makes that durable, and only then serves.
+Stop: :meth:`Deployer.stop` leaves the mark of a clean stop; deployments under way go on at the next start.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from typing import TypeVar
+
+import structlog
+
+from agent.clock import NS_PER_S, monotonic_ns, utc_ms
+from agent.deploy import adopt, bootguard
+from agent.deploy.driver import Driver
+from agent.deploy.journal import Journal
+from agent.deploy.lanes import Inbox, Lane
+from agent.deploy.loading import Loader, slot_of
+from agent.deploy.machine import State
+from agent.deploy.parts import Parts, Turn
+from agent.deploy.ports import Beat, FetchPort, PipelinePort, StorePort, WorkerFactory, WorkerPort
+from agent.deploy.records import (
+    Accepted,
+    DeploymentStatus,
+    DeploySettings,
+    OnDone,
+    PipelineSettings,
+    StoredModel,
+)
+from agent.deploy.row import Row
+from agent.deploy.trial import Trial
+from agent.errors import CommandError, DeploymentRefused, LookoutError, ProgrammingError, StorageError
+from agent.loop.records import ServedSample, SwapSeen
+from agent.registry.reference import parse_reference
+from agent.types import Digest, PipelineName, ReleaseId
+
+T = TypeVar("T")
+
+ANSWER_S = 30.0
+"""How long an order waits for the control thread: it does nothing slower than a few synced writes."""
+BEAT_S = 5.0
+STOP_S = 5.0
+
+log = structlog.get_logger(part="deploy")
+
+
+class Deployer:
+    """Takes releases into service; implements the pipelines' events. ``boot_id`` is the kernel's, ``host`` names it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        store: StorePort,
+        fetch: FetchPort,
+        workers: WorkerFactory,
+        settings: DeploySettings,
+        report: Callable[[DeploymentStatus], None],
+        boot_id: str,
+        host: str,
+        beat: Beat | None = None,
+        now_ns: Callable[[], int] = monotonic_ns,
+        now_ms: Callable[[], int] = utc_ms,
+    ) -> None:
+        loader = Loader(workers, store, settings)
+        self._journal = journal
+        self._store = store
+        self._report_to = report
+        self._boot_id = boot_id
+        self._beat = beat
+        self._now_ns = now_ns
+        self._inbox = Inbox()
+        self._drivers: dict[PipelineName, Driver] = {}
+        self._absent: dict[PipelineName, Row] = {}
+        self._statuses: dict[PipelineName, DeploymentStatus] = {}
+        self._snapshot: tuple[DeploymentStatus, ...] = ()
+        self._kept: frozenset[Digest] = frozenset()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="lookout-deployer", daemon=True)
+        self._jobs = Lane("lookout-deploy-jobs")
+        self._restore = Lane("lookout-deploy-restore")
+        self._parts = Parts(
+            journal=journal,
+            store=store,
+            fetch=fetch,
+            loader=loader,
+            trial=Trial(loader, settings, host),
+            settings=settings,
+            jobs=self._jobs,
+            restore=self._restore,
+            turn=Turn(),
+            post=self._inbox.post,
+            keep=lambda: self._kept,
+            report=self._report,
+            now_ns=now_ns,
+            now_ms=now_ms,
+            random=random.random,
+        )
+
+    # --- start and stop ----------------------------------------------------------------------------------------------
+
+    def start(self, settings: Sequence[PipelineSettings], pipelines: Mapping[PipelineName, PipelinePort]) -> None:
+        """Decide about what the journal holds, bring the current releases back, deploy what the configuration wants.
+
+        Returns once that is under way. ``pipelines`` has each pipeline that ``settings`` names.
+        """
+        rows, boot = self._read_journal()
+        for one in settings:
+            row = rows.pop(one.name, None) or Row(one.name)
+            self._drivers[one.name] = Driver(one, pipelines[one.name], self._parts, row)
+        self._absent = rows
+        self._publish()
+        self._jobs.start()
+        self._restore.start()
+        self._inbox.post(lambda: self._boot(settings, boot))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and leave the mark of a clean stop. Workers in service are left to their pipelines; idempotent."""
+        if self._stopping or not self._thread.is_alive():
+            return
+        self._inbox.post(self._shut_down)
+        self._thread.join(STOP_S)
+        late = [lane for lane in (self._jobs, self._restore) if not lane.stop(STOP_S)]
+        if late or self._thread.is_alive():
+            log.warning("deployer.stopped_late", lanes=len(late))  # its children end with the spawner
+        try:
+            self._journal.mark_clean_stop()
+        except StorageError as error:
+            log.warning("journal.not_written", problem=error.message)
+
+    def _shut_down(self) -> None:
+        self._stopping = True
+        for driver in self._drivers.values():
+            driver.shut_down()
+
+    def _read_journal(self) -> tuple[dict[PipelineName, Row], bootguard.Boot]:
+        """Read the rows and note the start. A journal that cannot be read or written is no reason not to serve."""
+        rows: dict[PipelineName, Row] = {}
+        boot = bootguard.Boot(same_boot=False, clean_stop=True, counter=0)
+        try:
+            rows = self._journal.rows()
+            boot = self._journal.begin(self._boot_id)
+        except StorageError as error:
+            log.error("journal.not_used", problem=error.message)  # noqa: TRY400 - the message says it all
+        return rows, boot
+
+    def _boot(self, settings: Sequence[PipelineSettings], boot: bootguard.Boot) -> None:
+        for driver in self._drivers.values():
+            plan = bootguard.plan(driver.row, boot)
+            if plan.row != driver.row:
+                try:
+                    self._journal.update(plan.row)
+                except StorageError as error:
+                    log.error("journal.not_written", pipeline=driver.name, problem=error.message)  # noqa: TRY400 - idem
+            log.info("boot.plan", pipeline=driver.name, do=plan.do.name.lower(), reason=plan.reason)
+            driver.boot(plan)
+        adopted = self._adopt(settings)
+        for one in settings:
+            if one.name not in adopted:
+                self._drivers[one.name].consider_config(at_boot=True)
+
+    def _adopt(self, settings: Sequence[PipelineSettings]) -> set[PipelineName]:
+        """Deploy from the store where the journal was lost; the configuration is considered when that has ended."""
+        adopted: set[PipelineName] = set()
+        for one in settings:
+            driver = self._drivers[one.name]
+            if driver.row.state is not State.IDLE or driver.row.current is not None or not self._journal.lost(one.name):
+                continue
+            try:
+                found = adopt.pick(self._store.releases(), one.model, only_pipeline=len(settings) == 1)
+                if found is not None:
+                    log.warning("deploy.adopted", pipeline=one.name, release=f"{found.id.model}:{found.id.version}")
+                    driver.deploy(f"{found.id.model}:{found.id.version}", stored=slot_of(found, 0))
+                    adopted.add(one.name)
+            except LookoutError as error:
+                log.error("deploy.not_adopted", pipeline=one.name, reason=error.message)  # noqa: TRY400 - idem
+        return adopted
+
+    # --- orders: any thread but the control thread -------------------------------------------------------------------
+
+    def deploy(
+        self, pipeline: PipelineName, reference: str, *, force: bool = False, on_done: OnDone | None = None
+    ) -> Accepted:
+        """Begin to take ``reference`` into service; returns once that is durable, ``on_done`` tells the end.
+
+        Raises ReferenceError (syntax), CommandError (unknown pipeline), DeploymentRefused (busy), StorageError.
+        """
+        text = str(parse_reference(reference))
+        return self._ask(lambda: self._driver(pipeline).deploy(text, force=force, on_done=on_done))
+
+    def cancel(self, pipeline: PipelineName) -> Accepted:
+        """Cancel a deployment before its probation. Raises CommandError, DeploymentRefused."""
+        return self._ask(lambda: self._driver(pipeline).cancel())
+
+    def rollback(self, pipeline: PipelineName, *, on_done: OnDone | None = None) -> Accepted:
+        """Undo the latest change, see ``Driver.roll_back``. Raises CommandError, DeploymentRefused."""
+        return self._ask(lambda: self._driver(pipeline).roll_back(on_done))
+
+    def status(self) -> tuple[DeploymentStatus, ...]:
+        """Return where each pipeline stands; any thread, never blocks."""
+        return self._snapshot
+
+    def models(self) -> tuple[StoredModel, ...]:
+        """Return the releases in the store and who holds them; reads the disk. Raises StorageError."""
+        quarantined = self._journal.quarantined()
+        statuses = self._snapshot
+
+        def holders(slot: str, digest: Digest) -> tuple[PipelineName, ...]:
+            held = ((one.pipeline, getattr(one, slot)) for one in statuses)
+            return tuple(name for name, release in held if release is not None and release.digest == digest)
+
+        return tuple(
+            StoredModel(
+                release=stored.id,
+                current_of=holders("current", stored.id.digest),
+                previous_of=holders("previous", stored.id.digest),
+                candidate_of=holders("candidate", stored.id.digest),
+                quarantined=quarantined.get(stored.id.digest),
+            )
+            for stored in self._store.releases()
+        )
+
+    # --- events of pipelines: any thread, only post ------------------------------------------------------------------
+
+    def swapped(self, pipeline: PipelineName, swap: SwapSeen) -> None:
+        """Take note of another worker's first answer."""
+        self._inbox.post(lambda: self._driver(pipeline).swapped(swap))
+
+    def served(self, pipeline: PipelineName, sample: ServedSample) -> None:
+        """Take note of how current does; an unread older sample is replaced."""
+        key = ("served", pipeline, sample.release.digest)
+        self._inbox.post(lambda: self._driver(pipeline).served(sample), key=key)
+
+    def worker_lost(self, pipeline: PipelineName, release: ReleaseId, reason: str, fell_back: bool) -> None:
+        """Take note of a worker that died or hung."""
+        self._inbox.post(lambda: self._driver(pipeline).worker_lost(release, reason, fell_back=fell_back))
+
+    def bad_output(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
+        """Take note of an impossible answer; an unread older one of the release is replaced."""
+        key = ("bad_output", pipeline, release.digest)
+        self._inbox.post(lambda: self._driver(pipeline).bad_output(release, reason), key=key)
+
+    def retired(self, pipeline: PipelineName, worker: WorkerPort) -> None:
+        """Close a worker that the pipeline handed back."""
+        self._inbox.post(lambda: self._driver(pipeline).retired(worker))
+
+    # --- the control thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            message = self._inbox.receive(self._patience_s())
+            if message is not None:
+                message()
+            now_ns = self._now_ns()
+            for driver in self._drivers.values():
+                driver.timers.run(now_ns)
+            self._publish()
+            if self._beat is not None:
+                self._beat.progress()
+
+    def _patience_s(self) -> float | None:
+        """Return how long the inbox may be waited for: until the next timer, and no longer than a heartbeat."""
+        due = [at for driver in self._drivers.values() if (at := driver.timers.next_ns()) is not None]
+        waits = [max(0.0, (min(due) - self._now_ns()) / NS_PER_S)] if due else []
+        if self._beat is not None:
+            waits.append(BEAT_S)
+        return min(waits, default=None)
+
+    def _ask(self, order: Callable[[], T]) -> T:
+        """Run ``order`` on the control thread and return what it returns, or raise what it raises."""
+        if threading.current_thread() is self._thread:
+            raise ProgrammingError("an order to the deployer from its own callback: hand it to another thread")
+        if self._stopping or not self._thread.is_alive():
+            raise DeploymentRefused("the agent is stopping; try again when it runs")
+        answer: futures.Future[T] = futures.Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(order())
+            except LookoutError as error:
+                answer.set_exception(error)
+
+        self._inbox.request(run)
+        try:
+            return answer.result(ANSWER_S)
+        except futures.TimeoutError:  # Python 3.10: not the builtin
+            raise DeploymentRefused(
+                f"busy: no answer within {ANSWER_S:g} s; look at the deployment's state before trying again"
+            ) from None
+
+    def _driver(self, pipeline: PipelineName) -> Driver:
+        try:
+            return self._drivers[pipeline]
+        except KeyError:
+            known = ", ".join(sorted(self._drivers))
+            raise CommandError(f"pipeline {pipeline!r} is unknown; this device has {known}", field="pipeline") from None
+
+    def _report(self, status: DeploymentStatus) -> None:
+        """Tell a status on, once."""
+        if self._statuses.get(status.pipeline) == status:
+            return
+        self._statuses[status.pipeline] = status
+        self._snapshot = tuple(self._statuses.values())
+        self._report_to(status)
+
+    def _publish(self) -> None:
+        """Renew what other threads see, and tell what changed without a transition."""
+        rows = [driver.row for driver in self._drivers.values()] + list(self._absent.values())
+        self._kept = frozenset().union(*(row.slots() for row in rows))
+        for driver in self._drivers.values():
+            self._report(driver.status())

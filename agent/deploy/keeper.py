@@ -1,0 +1,234 @@
+"""Keeps a committed release alive: brings it back when its worker died, and gives it up when that keeps happening.
+
+Never blind: at boot and after a death, current is loaded from the store; where that cannot be, previous; where neither,
+it tries again, ever more slowly, and ``degraded`` says why. The third death in ten minutes gives current up for
+previous. In probation the candidate serves, and what is brought back meanwhile is not needed. Control thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from agent.clock import NS_PER_S
+from agent.deploy.deaths import Deaths
+from agent.deploy.loading import Loaded
+from agent.deploy.machine import State
+from agent.deploy.parts import Parts
+from agent.deploy.ports import PipelinePort, WorkerPort
+from agent.deploy.records import PipelineSettings, SlotRelease
+from agent.deploy.row import Row
+from agent.deploy.serving import Serving, Who
+from agent.deploy.timers import Timers
+from agent.errors import InputError, LookoutError, StorageError, TrustError
+from agent.types import Digest, ReleaseId
+
+FASTEST_RETRY_S = 1.0
+
+log = structlog.get_logger(part="deploy")
+
+
+class Owner(Protocol):
+    """The driver, as far as the keeper needs it."""
+
+    row: Row
+
+    def give_current_up(self, reason: str, *, condemn: bool) -> None:
+        """Move current to previous."""
+        ...
+
+    def candidate_again(self) -> None:
+        """Bring a candidate that was on probation back, after a restart of the agent."""
+        ...
+
+
+class Keeper:
+    """What serves in one pipeline."""
+
+    def __init__(
+        self, settings: PipelineSettings, pipeline: PipelinePort, parts: Parts, timers: Timers, owner: Owner
+    ) -> None:
+        self._name = settings.name
+        self._parts = parts
+        self._timers = timers
+        self._owner = owner
+        self._deaths = Deaths()
+        self._workers = Serving(settings, pipeline, parts.loader, parts.restore, parts.post)
+        self._restoring: Digest | None = None
+        self._trouble: str | None = None
+
+    # --- what is so --------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> Loaded | None:
+        """Who serves."""
+        return self._workers.now
+
+    @property
+    def serving(self) -> SlotRelease | None:
+        """What serves."""
+        return self._workers.now.slot if self._workers.now is not None else None
+
+    @property
+    def degraded(self) -> str | None:
+        """Why nothing serves, or something else than current; None when all is well."""
+        row = self._owner.row
+        if self._workers.now is None:
+            return self._trouble or (
+                "no model was deployed yet" if row.current is None else f"{row.current} is loading"
+            )
+        if row.state is State.PROBATION or self.runs(row.current):
+            return None
+        return self._trouble or f"{self.serving} serves until {row.current} is loaded"
+
+    def runs(self, slot: SlotRelease | None) -> bool:
+        """Return whether ``slot``'s release serves."""
+        return self._workers.runs(slot)
+
+    def is_warm(self, slot: SlotRelease) -> bool:
+        """Return whether ``slot``'s release can serve at once."""
+        return self._workers.warm is not None and self._workers.warm.slot.digest == slot.digest
+
+    # --- orders of the driver ----------------------------------------------------------------------------------------
+
+    def install(self, loaded: Loaded) -> None:
+        """Let a candidate serve."""
+        self._workers.install(loaded)
+
+    def close(self, worker: WorkerPort) -> None:
+        """Close a worker that nobody uses."""
+        self._workers.close(worker)
+
+    def bring_back(self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None]) -> None:
+        """Load a release from the store, for ``done``."""
+        self._workers.bring_back(slot, done)
+
+    def committed(self) -> None:
+        """Take note that the candidate is current."""
+        self._calm()
+        self._drop_needless()
+
+    def rolled_back(self, reason: str, *, fell_back: bool) -> None:
+        """Let current serve again in the place of the candidate (which served), warm or from the store."""
+        if not fell_back and self._workers.back(reason):
+            return
+        if self._owner.row.current is None:
+            self._trouble = f"no good model is left: {reason}"
+            self._workers.take_out(reason)
+        elif not self.runs(self._owner.row.current):
+            self.restore()
+
+    def serve_previous(self, loaded: Loaded | None, reason: str) -> None:
+        """Let the release that was just made current serve: ``loaded``, or the warm one."""
+        self._calm()
+        if loaded is None:
+            if not self._workers.back(reason):
+                self.restore()
+            return
+        self._workers.install(loaded)
+        self._drop_needless()
+
+    # --- deaths ------------------------------------------------------------------------------------------------------
+
+    def lost(self, release: ReleaseId, reason: str, *, fell_back: bool) -> bool:
+        """Account for a dead worker; return whether it was the one that served."""
+        who = self._workers.lost(release, fell_back=fell_back)
+        log.warning("worker.lost", pipeline=self._name, release=release.version, who=who.name.lower(), reason=reason)
+        return who is Who.SERVING
+
+    def handed_back(self, worker: WorkerPort) -> bool:
+        """Close a worker that the pipeline has no more; return whether it was thought to serve."""
+        self._workers.close(worker)
+        return self._workers.handed_back(worker) is Who.SERVING
+
+    def revive(self, reason: str) -> None:
+        """Bring current back after its worker died while it served."""
+        self._deaths.add(self._parts.now_ns())
+        self._trouble = reason
+        row = self._owner.row
+        if self._deaths.too_many and row.previous is not None and row.state is not State.PROBATION:
+            self._give_up(f"its worker died {self._deaths.count} times in ten minutes: {reason}", condemn=True)
+            return
+        self._after(self._deaths.delay_s())
+
+    def restore(self) -> None:
+        """Load current from the store and let it serve."""
+        current = self._owner.row.current
+        if current is None or self.runs(current):
+            return
+        if self.is_warm(current):
+            self.restored(current, None)
+        elif self._restoring != current.digest:
+            self._restoring = current.digest
+            self._workers.bring_back(current, self._brought_back)
+
+    def _brought_back(self, slot: SlotRelease, result: Loaded | LookoutError) -> None:
+        if self._restoring == slot.digest:
+            self._restoring = None
+        self.restored(slot, result)
+
+    def restored(self, slot: SlotRelease, result: Loaded | LookoutError | None) -> None:
+        """Let a release serve that was brought back (None: it is warm), unless things went on without it."""
+        row = self._owner.row
+        if isinstance(result, LookoutError):
+            if self._wanted(slot):
+                self._not_restored(result)
+            self._owner.candidate_again()
+            return
+        if not self._wanted(slot):
+            if result is not None:
+                self._workers.close(result.worker)
+            return
+        if result is None:
+            self._workers.back("current is warm")
+        else:
+            self._workers.install(result)
+            self._drop_needless()
+        self._trouble = None
+        log.info("model.restored", pipeline=self._name, release=str(slot), state=row.state.value)
+        self._owner.candidate_again()
+
+    def _wanted(self, slot: SlotRelease) -> bool:
+        """Return whether ``slot`` should be made to serve: it is current, and no candidate serves on probation."""
+        row = self._owner.row
+        on_probation = row.state is State.PROBATION and self.runs(row.candidate)
+        return (
+            row.current is not None and row.current.digest == slot.digest and not self.runs(slot) and not on_probation
+        )
+
+    def _not_restored(self, error: LookoutError) -> None:
+        """Fall back to previous where current cannot be loaded; else try again."""
+        self._trouble = f"current cannot be loaded: {error.message}"
+        log.error("model.not_restored", pipeline=self._name, reason=error.message)
+        self._deaths.add(self._parts.now_ns())
+        hopeless = isinstance(error, InputError | TrustError | StorageError)
+        row = self._owner.row
+        if row.previous is not None and row.state is not State.PROBATION and (hopeless or self._deaths.too_many):
+            self._give_up(self._trouble, condemn=False)
+            return
+        self._after(max(self._deaths.delay_s(), FASTEST_RETRY_S))
+
+    def _give_up(self, reason: str, *, condemn: bool) -> None:
+        self._owner.give_current_up(reason, condemn=condemn)
+        self._deaths.forget()
+        self.restore()
+
+    def _after(self, delay_s: float) -> None:
+        if delay_s <= 0:
+            self.restore()
+        else:
+            self._timers.set("restore", self._parts.now_ns() + round(delay_s * NS_PER_S), self.restore)
+
+    def _drop_needless(self) -> None:
+        """Retire the warm worker unless it is previous and the configuration keeps that warm."""
+        previous, warm = self._owner.row.previous, self._workers.warm
+        keep = previous is not None and warm is not None and warm.slot.digest == previous.digest
+        if not keep or self._parts.settings.keep_previous_warm == "probation":
+            self._workers.drop_previous()
+
+    def _calm(self) -> None:
+        self._deaths.forget()
+        self._trouble = None
+        self._timers.cancel("restore")

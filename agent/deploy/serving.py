@@ -1,0 +1,125 @@
+"""Which workers a pipeline runs, as far as its orders and events tell: the one that serves, and the warm previous.
+
+The pipeline is an actor: orders are posted, deaths are told later, so this is the deployer's own account, corrected by
+each event. It brings committed releases back from the store on the restore lane, and closes who has left. Control
+thread only.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import structlog
+
+from agent.deploy.lanes import Lane, Message
+from agent.deploy.loading import Loaded, Loader
+from agent.deploy.ports import PipelinePort, WorkerPort
+from agent.deploy.records import PipelineSettings, SlotRelease
+from agent.errors import LookoutError
+from agent.types import ReleaseId
+
+log = structlog.get_logger(part="deploy")
+
+
+class Who(enum.Enum):
+    """Whose death an event tells."""
+
+    SERVING = enum.auto()
+    WARM = enum.auto()
+    OTHER = enum.auto()
+
+
+class Serving:
+    """The workers of one pipeline. ``post`` brings a message to the control thread."""
+
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        pipeline: PipelinePort,
+        loader: Loader,
+        lane: Lane,
+        post: Callable[[Message], None],
+    ) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._loader = loader
+        self._lane = lane
+        self._post = post
+        self.now: Loaded | None = None
+        self.warm: Loaded | None = None
+
+    def runs(self, slot: SlotRelease | None) -> bool:
+        """Return whether ``slot``'s release serves."""
+        return slot is not None and self.now is not None and self.now.slot.digest == slot.digest
+
+    def install(self, loaded: Loaded) -> None:
+        """Let ``loaded`` serve from the next frame on; who served until now stays warm."""
+        self._pipeline.swap(
+            loaded.worker,
+            labels=loaded.labels,
+            score=loaded.score,
+            only=self._settings.labels,
+            p95_ms=loaded.p95_ms,
+        )
+        self.warm = self.now if self.now is not None else self.warm
+        self.now = loaded
+
+    def back(self, reason: str) -> bool:
+        """Let the warm previous serve again, at once; False where there is none."""
+        if self.warm is None:
+            return False
+        self._pipeline.swap_back(reason)
+        self.now, self.warm = self.warm, None
+        return True
+
+    def drop_previous(self) -> None:
+        """Retire the warm previous, if there is one."""
+        self._pipeline.drop_previous()
+        self.warm = None
+
+    def take_out(self, reason: str) -> None:
+        """End the worker that serves; nothing does until another is installed."""
+        if self.now is not None:
+            self.now.worker.kill(reason)
+            self.now = None
+
+    def lost(self, release: ReleaseId, *, fell_back: bool) -> Who:
+        """Account for a worker that died; the warm previous serves already where ``fell_back``."""
+        serving_died = self.now is not None and self.now.slot.digest == release.digest
+        if serving_died and self.warm is not None and self.warm.slot.digest == release.digest and not fell_back:
+            serving_died = False  # both run one release: a death of the serving one would have fallen back
+        if serving_died:
+            self.now, self.warm = (self.warm if fell_back else None), None
+            return Who.SERVING
+        if self.warm is not None and self.warm.slot.digest == release.digest:
+            self.warm = None
+            return Who.WARM
+        return Who.OTHER
+
+    def handed_back(self, worker: WorkerPort) -> Who:
+        """Account for a worker that the pipeline has no more; if it should have, it died unnoticed."""
+        if self.now is not None and self.now.worker is worker:
+            self.now = None
+            return Who.SERVING
+        if self.warm is not None and self.warm.worker is worker:
+            self.warm = None
+            return Who.WARM
+        return Who.OTHER
+
+    def bring_back(self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None]) -> None:
+        """Verify and load ``slot`` from the store; ``done`` is called on the control thread."""
+
+        def finished(result: Loaded | LookoutError) -> None:
+            self._post(lambda: done(slot, result))
+
+        self._lane.submit(lambda: self._loader.bring_back(slot, score=self._settings.score), finished)
+
+    def close(self, worker: WorkerPort) -> None:
+        """Close a worker that nobody uses, away from this thread."""
+
+        def closed(result: LookoutError | None) -> None:
+            if isinstance(result, LookoutError):
+                log.warning("worker.not_closed", release=str(worker.release.version), problem=result.message)
+
+        self._lane.submit(worker.close, closed)

@@ -1,0 +1,42 @@
+"""YOLOX: one output ``(1, cells, 5 + classes)``, rows ``x y w h objectness class…``, sigmoid applied by the model.
+
+As exported, ``x y w h`` are still relative to their cell: centre = (xy + cell) * stride, size = exp(wh) * stride, cells
+in the order of ``strides``. With ``decoded: true`` (exported with ``--decode_in_inference``) they are pixels already.
+The score is objectness times the best class; after ``demo_postprocess`` and ``postprocess`` of YOLOX
+(github.com/Megvii-BaseDetection/YOLOX, ``yolox/utils/demo_utils.py``, ``yolox/utils/boxes.py``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.infer.decoders.base import Candidates, Params, Shape, Size, cells, check_names, flag, strides_of
+
+
+def expect_yolox(*, input_size: Size, params: Params, num_classes: int) -> tuple[Shape, ...]:
+    """Return the one output's shape. Raises :class:`~agent.errors.ModelError` for a wrong parameter."""
+    check_names(params, ("strides", "decoded"))
+    flag(params, "decoded")
+    width, height = input_size
+    anchors = sum((width // stride) * (height // stride) for stride in strides_of(params, input_size))
+    return ((1, anchors, 5 + num_classes),)
+
+
+def decode_yolox(
+    outputs: list[np.ndarray], *, input_size: Size, params: Params, num_classes: int, score_floor: float
+) -> Candidates:
+    """Return what scores at least ``score_floor``: objectness is looked at first, since no score exceeds it."""
+    rows = next(output for output in outputs if output.shape[-1] == 5 + num_classes)[0]
+    likely = np.flatnonzero(rows[:, 4] >= score_floor)
+    found = rows[likely]
+    class_ids = found[:, 5:].argmax(axis=1)
+    scores = found[:, 4] * found[np.arange(len(found)), 5 + class_ids]
+    kept = np.flatnonzero(scores >= score_floor)
+    centres, sizes = found[kept, 0:2], found[kept, 2:4]
+    if not params.get("decoded", False):
+        cell = cells(input_size, tuple(params.get("strides", (8, 16, 32))))[likely[kept]]
+        centres = (centres + cell[:, 0:2]) * cell[:, 2:3]
+        with np.errstate(over="ignore"):  # an infinite box is refused by the caller, in words
+            sizes = np.exp(sizes) * cell[:, 2:3]
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
+    return Candidates(boxes, scores[kept], class_ids[kept].astype(np.int32))

@@ -1,0 +1,369 @@
+"""Every JSON message of the link as a frozen struct, and the pure functions that build them.
+
+Field names and values are constants of the wire: add, never rename. Every object carries ``"v": 1`` (but ``update``,
+which holds Home Assistant's keys only). Floats are rounded when a message is built: boxes to 1 decimal, scores to 3,
+milliseconds to 2. Times are RFC 3339 with milliseconds, UTC. Builders run on the producer's thread and encode
+nothing: :func:`encode` is called by the publisher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from agent.clock import rfc3339
+from agent.deploy.records import DeploymentStatus
+from agent.errors import LookoutError
+from agent.telemetry.histogram import Snapshot
+from agent.types import NAME_PATTERN, Result
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Reference = Annotated[str, Meta(min_length=1, max_length=256)]
+
+MAX_COMMAND_BYTES = 64 * 1024
+
+_ENCODER = msgspec.json.Encoder()
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return the message as JSON; a number that is not finite becomes ``null``. Raises ``TypeError``: a bug."""
+    return _ENCODER.encode(message)
+
+
+class Versioned(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of the messages: ``v`` is the version of the message's form."""
+
+    v: Literal[1] = 1
+
+
+# --- what the device says of itself --------------------------------------------------------------------------------
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """The release that serves a pipeline."""
+
+    model: str
+    version: str
+    digest: str
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """How the device stands to its registry: ``ok``, ``not_provisioned``, ``metadata_expired``, …, and in words why."""
+
+    state: str
+    reason: str = ""
+
+
+class Info(Versioned, frozen=True, kw_only=True):
+    """``info``: what this device is. ``boot`` counts starts of the agent, ``session`` connections since then."""
+
+    device: str
+    device_class: str | None = None
+    groups: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    host: dict[str, str | int | float | None] = {}
+    providers: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
+    models: dict[str, ModelInfo | None] = {}
+    boot: int = 0
+    session: int = 0
+    protocol: str = ""
+    trust: Trust = Trust("unknown")
+    warnings: tuple[str, ...] = ()
+
+
+class CameraState(Versioned, frozen=True, kw_only=True):
+    """``state/<camera>``, on change: how many of each label are seen, and whether the camera is well."""
+
+    counts: dict[str, int] = {}
+    occupancy: bool = False
+    health: str
+    reason: str = ""
+    fps: float = 0.0
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A box of a frame, source pixels ``x1 y1 x2 y2``."""
+
+    track: int | None
+    class_id: int
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+class Class(msgspec.Struct, frozen=True):
+    """A class of the whole frame."""
+
+    class_id: int
+    label: str
+    score: float
+
+
+class Detections(Versioned, frozen=True, kw_only=True):
+    """``detections/<camera>``: one frame.
+
+    ``frame`` counts the camera's frames; ``index`` is its place in a file or folder (wraps with the loop). ``model``
+    is ``name:version``; ``config`` the revision in force. A detector's message has ``detections``, a classifier's
+    ``classes``.
+    """
+
+    camera: str
+    frame: int
+    index: int
+    at: str
+    size: tuple[int, int]
+    model: str
+    digest: str
+    config: int | None
+    latency_ms: float
+    detections: tuple[Seen, ...] | UnsetType = UNSET
+    classes: tuple[Class, ...] | UnsetType = UNSET
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Frames since the agent started.
+
+    ``lost``: taken for inference and never answered; ``skipped``: a live frame that a newer one replaced; ``gated``:
+    left out by the motion gate.
+    """
+
+    captured: int = 0
+    answered: int = 0
+    lost: int = 0
+    skipped: int = 0
+    gated: int = 0
+
+
+class LatencyRow(msgspec.Struct, frozen=True):
+    """A distribution over the time since the last telemetry, milliseconds."""
+
+    count: int
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class LoopRow(msgspec.Struct, frozen=True):
+    """One pipeline: ``stages`` by name, ``model`` as ``name:version`` of who serves."""
+
+    fps: float
+    in_flight: int
+    model: str | None
+    digest: str | None
+    counters: Counters
+    stages: dict[str, LatencyRow]
+
+
+class CameraRow(msgspec.Struct, frozen=True):
+    """One camera."""
+
+    health: str
+    fps: float
+    counters: Counters
+
+
+class Telemetry(Versioned, frozen=True, kw_only=True):
+    """``telemetry``: the host's rows by key (null: could not be read), each pipeline, camera and model, the counters.
+
+    ``link`` says how the connection does: letters waiting, sent, dropped, connections.
+    """
+
+    at: str
+    uptime_s: float
+    host: dict[str, float | None]
+    loop: dict[str, LoopRow]
+    cameras: dict[str, CameraRow]
+    models: dict[str, LatencyRow]
+    counters: Counters
+    link: dict[str, int]
+
+
+class Deploy(DeploymentStatus, frozen=True, kw_only=True):
+    """``deploy/<pipeline>``: where a deployment stands, with its receipt."""
+
+    v: Literal[1] = 1
+
+
+class Update(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``update/<pipeline>``: Home Assistant's keys, without ``v``; an unknown version is left out."""
+
+    installed_version: str | UnsetType = UNSET
+    latest_version: str | UnsetType = UNSET
+    in_progress: bool | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``cmd/<part>/<verb>``. With an ``id`` it runs once; after ``expires_at`` (RFC 3339 with zone) not at all."""
+
+    v: Literal[1]
+    id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    args: dict[str, Any] = {}
+    expires_at: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why not: ``code`` is for programs, ``message`` for people, ``field`` the argument it speaks of."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+    @classmethod
+    def of(cls, error: LookoutError) -> Failure:
+        """Say what the error says."""
+        return cls(error.code, error.message, error.field)
+
+
+class CommandResult(Versioned, frozen=True, kw_only=True):
+    """``result/<part>/<verb>``, or what goes to the response topic: ``result`` if ``ok``, else ``error``."""
+
+    id: str | None
+    ok: bool
+    result: Any = UNSET
+    error: Failure | UnsetType = UNSET
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Root of the arguments of verbs; unknown ones are refused."""
+
+
+class ModelDeploy(Arguments, frozen=True, kw_only=True):
+    """``model/deploy``: without ``pipeline`` the device's only one; ``force`` tries a release that failed before."""
+
+    pipeline: Name | None = None
+    reference: Reference
+    force: bool = False
+
+
+class ModelRollback(Arguments, frozen=True, kw_only=True):
+    """``model/rollback``: without ``pipeline`` the device's only one."""
+
+    pipeline: Name | None = None
+
+
+class ModelList(Arguments, frozen=True, kw_only=True):
+    """``model/list``: what the store holds."""
+
+
+class DevicePing(Arguments, frozen=True, kw_only=True):
+    """``device/ping``: answers that the device is there."""
+
+
+# --- builders ------------------------------------------------------------------------------------------------------
+
+
+def rounded(record: _S, digits: int = 3) -> _S:
+    """Return a copy with every float inside rounded, through nested structs, tuples and dicts."""
+    changes = {}
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        tidy = _rounded(value, digits)
+        if tidy is not value:
+            changes[name] = tidy
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
+def _rounded(value: Any, digits: int) -> Any:
+    if isinstance(value, float):
+        return round(value, digits) if math.isfinite(value) else value
+    if isinstance(value, msgspec.Struct):
+        return rounded(value, digits)
+    if isinstance(value, tuple):
+        return tuple(_rounded(item, digits) for item in value)
+    if isinstance(value, dict):
+        return {key: _rounded(item, digits) for key, item in value.items()}
+    return value
+
+
+def detections_message(result: Result, *, config: int | None = None) -> Detections:
+    """Build the message of one answered frame."""
+    frame, release = result.frame, result.release
+    return Detections(
+        camera=frame.camera,
+        frame=frame.sequence,
+        index=frame.source_index,
+        at=rfc3339(frame.at_utc_ms),
+        size=(frame.width, frame.height),
+        model=f"{release.model}:{release.version}",
+        digest=release.digest,
+        config=config,
+        latency_ms=round(result.latency_ms, 2),
+        detections=UNSET
+        if result.detections is None
+        else tuple(Seen(d.track, d.class_id, d.label, round(d.score, 3), _tidy_box(d.box)) for d in result.detections),
+        classes=UNSET
+        if result.classes is None
+        else tuple(Class(c.class_id, c.label, round(c.score, 3)) for c in result.classes),
+    )
+
+
+def _tidy_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box
+    return round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)
+
+
+def deploy_message(status: DeploymentStatus) -> Deploy:
+    """Build the message of a deployment's state."""
+    tidy = rounded(status)
+    return Deploy(**{name: getattr(tidy, name) for name in tidy.__struct_fields__})
+
+
+def latency_row(samples: Snapshot) -> LatencyRow:
+    """Sum a histogram up."""
+    return LatencyRow(
+        samples.count,
+        round(samples.mean_ms, 2),
+        round(samples.p50_ms, 2),
+        round(samples.p95_ms, 2),
+        round(samples.p99_ms, 2),
+        round(samples.max_ms, 2),
+    )
+
+
+def success(command_id: str | None, result: msgspec.Struct | Mapping[str, Any]) -> CommandResult:
+    """Build the answer of a command that was done."""
+    return CommandResult(
+        id=command_id, ok=True, result=rounded(result) if isinstance(result, msgspec.Struct) else result
+    )
+
+
+def failure(command_id: str | None, error: LookoutError) -> CommandResult:
+    """Build the answer of a command that was refused or failed."""
+    return CommandResult(id=command_id, ok=False, error=Failure.of(error))
+
+
+# --- schemas -------------------------------------------------------------------------------------------------------
+
+MESSAGES: dict[str, type[msgspec.Struct]] = {
+    "info": Info,
+    "state": CameraState,
+    "detections": Detections,
+    "telemetry": Telemetry,
+    "deploy": Deploy,
+    "update": Update,
+    "cmd": Command,
+    "result": CommandResult,
+    "cmd/model/deploy": ModelDeploy,
+    "cmd/model/rollback": ModelRollback,
+    "cmd/model/list": ModelList,
+    "cmd/device/ping": DevicePing,
+}
+"""Topic (or ``cmd/<part>/<verb>`` for the arguments of a verb) → its message."""
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema (2020-12) of every message, by its key in :data:`MESSAGES`."""
+    return {name: msgspec.json.schema(message) for name, message in MESSAGES.items()}

@@ -1,0 +1,374 @@
+"""The frame loop's decisions: frames to the current worker, answers to the sinks, workers that come and go.
+
+No thread, no lock, no clock: :class:`~agent.loop.pipeline.Pipeline` calls these methods one after another on its own
+thread, each with the time. What is called from here (capture, workers, events, sinks) only posts and never blocks.
+
+What holds: a frame is leased to a worker from dispatch until its answer, or until the worker was reaped; a frame whose
+worker died or hung is kept (leased to :data:`HOLD`) and sent to another one once; results reach the sinks in the order
+of dispatch, each exactly once; a worker that leaves the switch first answers what it has, then is handed back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.clock import NS_PER_S
+from agent.errors import OutputError
+from agent.loop.intake import CameraPort, Intake
+from agent.loop.order import ATTEMPTS, Flight, Order
+from agent.loop.ports import HealthSink, PipelineEvents, Sink
+from agent.loop.records import Cause, PipelineStatistics, SwapSeen
+from agent.loop.results import Reporting, read
+from agent.loop.rings import Generation
+from agent.loop.serving import Change, Serving
+from agent.loop.stats import Intervals, Rate, Stages
+from agent.process.messages import Error, Frame, Health, Output
+from agent.serve.switch import Switch
+from agent.types import CameraName, PipelineName, ReleaseId, Result
+
+if TYPE_CHECKING:
+    from agent.serve.handle import WorkerEvents, WorkerHandle
+
+log = structlog.get_logger(part="loop")
+
+HOLD = "resend"
+"""The reader that holds frames between two workers."""
+
+SAMPLE_EVERY = 10
+"""Results between two samples for whoever watches."""
+
+Answer = tuple[Serving, Result]
+
+
+class FrameLoop:
+    """One pipeline's state; see the module."""
+
+    def __init__(
+        self,
+        name: PipelineName,
+        cameras: Sequence[CameraName],
+        *,
+        lossless: Collection[CameraName],
+        in_flight: int,
+        capture: CameraPort,
+        events: PipelineEvents,
+        sinks: Sequence[Sink],
+        health_sinks: Sequence[HealthSink],
+        listener: WorkerEvents,
+    ) -> None:
+        self.name = name
+        self._in_flight = in_flight
+        self._most_open = 4 * in_flight  # results held back by a slow old worker are bounded too
+        self._events = events
+        self._sinks = tuple(sinks)
+        self._health_sinks = tuple(health_sinks)
+        self._listener = listener
+        self._intake = Intake(cameras, lossless=lossless, in_flight=in_flight, capture=capture)
+        self._order: Order[WorkerHandle, Answer] = Order()
+        self._switch: Switch[WorkerHandle] = Switch()
+        self._servings: dict[str, Serving] = {}
+        self._leaving: list[WorkerHandle] = []
+        self._change: Change | None = None
+        self._last_release: ReleaseId | None = None
+        self._watch_until = 0
+        self._intervals = Intervals()
+        self._rate = Rate()
+        self._stages = Stages()
+        self._resent = self._swaps = self._workers_lost = 0
+
+    # --- from capture ------------------------------------------------------------------------------------------------
+
+    def need_ring(self, now_ns: int, camera: CameraName, width: int, height: int) -> None:
+        """Give a camera a ring: it delivers frames of a (new) size."""
+        generation, gone = self._intake.need_ring(camera, width, height)
+        if generation is not None:
+            for worker in self._switch.workers():
+                worker.attach_ring(camera, generation.number, generation.memory)
+        self._forget(gone)
+        self._dispatch(now_ns)
+
+    def frame(self, now_ns: int, message: Frame) -> None:
+        """Take a captured frame."""
+        self._intake.frame(message)
+        self._dispatch(now_ns)
+
+    def health(self, now_ns: int, message: Health) -> None:
+        """Pass a change of a camera's state on."""
+        del now_ns
+        self._intake.health(message)
+        for sink in self._health_sinks:
+            sink(message)
+
+    def capture_lost(self, now_ns: int, camera: CameraName, reason: str) -> None:
+        """Take back what the reaped capture process held; it opens the camera again."""
+        del now_ns
+        self._intake.capture_lost(camera, reason)
+        for sink in self._health_sinks:
+            sink(Health(camera=camera, state="failed", reason=reason))
+
+    # --- from workers ------------------------------------------------------------------------------------------------
+
+    def output(self, now_ns: int, worker: WorkerHandle, message: Output) -> None:
+        """Take a worker's answer."""
+        found = self._claim(now_ns, worker, message.request)
+        if found is None:
+            return
+        serving, flight = found
+        try:
+            result = read(message, flight.frame, worker.release, serving.reporting, now_ns)
+        except OutputError as error:
+            self._fail(now_ns, serving, flight, error.message)
+        else:
+            self._deliver(now_ns, self._order.settle(flight.ticket, (serving, result)))
+        self._after_answer(now_ns, worker)
+
+    def failed(self, now_ns: int, worker: WorkerHandle, message: Error) -> None:
+        """Take a worker's reason for having no answer."""
+        found = None if message.request is None else self._claim(now_ns, worker, message.request)
+        if found is None:
+            return
+        self._fail(now_ns, *found, message.message)
+        self._after_answer(now_ns, worker)
+
+    def died(self, now_ns: int, worker: WorkerHandle, reason: str) -> None:
+        """Go on without a worker that was reaped: its frames go to another one, its leases end."""
+        serving = self._servings.get(worker.name)
+        if serving is None:
+            return
+        if not serving.gone:
+            self._lose(now_ns, serving, reason)
+        self._forget(self._intake.reclaim(worker.name))
+        self._retire(worker)
+        self._dispatch(now_ns)
+
+    # --- orders ------------------------------------------------------------------------------------------------------
+
+    def swap(self, now_ns: int, worker: WorkerHandle, reporting: Reporting, p95_ms: float) -> None:
+        """Let ``worker`` serve from the next frame on; ``p95_ms`` is what its trial measured."""
+        self._switch.propose(worker)
+        self._servings[worker.name] = Serving(worker, reporting, p95_ms, now_ns)
+        for generation in self._intake.generations():
+            worker.attach_ring(generation.camera, generation.number, generation.memory)
+        worker.listen(self._listener)
+        retired = self._switch.promote()
+        self._begin(now_ns, "swap")
+        if retired is not None:
+            self._leave(retired)
+        self._dispatch(now_ns)
+
+    def swap_back(self, now_ns: int, reason: str) -> None:
+        """Let the warm previous worker serve from the next frame on."""
+        if self._switch.previous is None:
+            log.warning("swap_back.no_previous", pipeline=self.name, reason=reason)
+            return
+        log.info("swap_back", pipeline=self.name, reason=reason)
+        retired = self._switch.back()
+        self._begin(now_ns, "swap_back")
+        if retired is not None:
+            self._leave(retired)
+        self._dispatch(now_ns)
+
+    def drop_previous(self, now_ns: int) -> None:
+        """Hand the warm previous worker back."""
+        del now_ns
+        retired = self._switch.drop_previous()
+        if retired is not None:
+            self._leave(retired)
+
+    def watch(self, now_ns: int, frames: int) -> None:
+        """Tell how current does, until it has given ``frames`` results since the swap."""
+        del now_ns
+        self._watch_until = frames
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def next_due_ns(self) -> int | None:
+        """Return when the first answer is overdue; None: none is awaited."""
+        return min((due for _, due in self._dues()), default=None)
+
+    def check_deadlines(self, now_ns: int) -> None:
+        """Kill every worker that owes an answer for too long; its frames go to another one at once."""
+        for serving, due_ns in self._dues():
+            if now_ns >= due_ns:
+                reason = f"no answer for {serving.patience_ns / NS_PER_S:.1f} s"
+                log.error("worker.hung", pipeline=self.name, worker=serving.worker.name, reason=reason)
+                serving.worker.kill(reason)
+                self._lose(now_ns, serving, reason)
+
+    def _dues(self) -> list[tuple[Serving, int]]:
+        """Return who owes an answer, and until when; usually one or two workers."""
+        heads = ((s, self._order.flights(s.worker)) for s in self._servings.values() if not s.gone)
+        return [(serving, serving.due_ns(flights[0].sent_ns)) for serving, flights in heads if flights]
+
+    # --- dispatch and delivery ---------------------------------------------------------------------------------------
+
+    def _dispatch(self, now_ns: int) -> None:
+        """Keep current busy: first what must be sent again, then the cameras' next frames."""
+        worker = self._switch.current
+        if worker is None:
+            return
+        for _ in range(self._in_flight - len(self._order.flights(worker))):
+            flight = self._order.stranded()
+            if flight is not None:
+                self._intake.lease(flight.frame, worker.name)
+                self._intake.release(flight.frame, HOLD)
+                self._order.resend(flight, worker, now_ns)
+                self._resent += 1
+            elif len(self._order) < self._most_open and (frame := self._intake.next_frame(worker.name)) is not None:
+                flight = self._order.send(frame, worker, now_ns)
+            else:
+                return
+            worker.infer(flight.ticket, flight.frame, "serve")
+
+    def _claim(self, now_ns: int, worker: WorkerHandle, request: int) -> tuple[Serving, Flight[WorkerHandle]] | None:
+        """Take the flight that is answered, and end its lease; None where the answer is stale."""
+        serving = self._servings.get(worker.name)
+        flight = self._order.claim(request, worker)
+        if serving is None or serving.gone or flight is None:
+            log.info("answer.stale", pipeline=self.name, worker=worker.name, request=request)
+            return None
+        serving.heard(now_ns)
+        self._forget(self._intake.release(flight.frame, worker.name))
+        return serving, flight
+
+    def _fail(self, now_ns: int, serving: Serving, flight: Flight[WorkerHandle], reason: str) -> None:
+        """Count a frame that was answered with an error, and tell."""
+        self._intake.cameras[flight.frame.camera].failed += 1
+        self._deliver(now_ns, self._order.settle(flight.ticket, None))
+        if serving.tells_bad_output(now_ns):
+            self._events.bad_output(self.name, serving.worker.release, reason)
+
+    def _deliver(self, now_ns: int, answers: Iterable[Answer]) -> None:
+        """Give results to the sinks, in order, and to whoever watches the worker."""
+        for serving, result in answers:
+            camera = self._intake.cameras[result.frame.camera]
+            camera.answered += 1
+            camera.rate.add(now_ns)
+            self._rate.add(now_ns)
+            self._stages.add(result.timings, result.latency_ms)
+            found = result.detections if result.detections is not None else result.classes
+            serving.service.add(result.timings, len(found or ()))
+            for sink in self._sinks:
+                sink(result)
+            self._tell_change(now_ns, serving)
+            self._intervals.add(now_ns)
+            self._last_release = result.release
+            self._tell_watcher(now_ns, serving)
+
+    def _tell_change(self, now_ns: int, serving: Serving) -> None:
+        change = self._change
+        if change is None or change.serving is not serving:
+            return
+        self._change = None
+        self._swaps += 1
+        seen = SwapSeen(
+            cause=change.cause,
+            old=self._last_release,
+            new=serving.worker.release,
+            gap_ms=self._intervals.gap_ms(now_ns),
+            lost=self._intake.lost - change.lost,
+            skipped=self._intake.skipped - change.skipped,
+        )
+        self._intervals.restart()
+        self._events.swapped(self.name, seen)
+
+    def _tell_watcher(self, now_ns: int, serving: Serving) -> None:
+        frames = serving.service.frames
+        if frames > self._watch_until or serving.worker is not self._switch.current:
+            return
+        if frames % SAMPLE_EVERY == 0 or frames == self._watch_until:
+            self._events.served(self.name, serving.service.sample(now_ns))
+
+    # --- workers that come and go ------------------------------------------------------------------------------------
+
+    def _begin(self, now_ns: int, cause: Cause) -> None:
+        """Count from here: another worker is current."""
+        worker = self._switch.current
+        assert worker is not None
+        serving = self._servings[worker.name]
+        serving.begin(now_ns)
+        self._watch_until = 0
+        self._change = Change(cause, serving, lost=self._intake.lost, skipped=self._intake.skipped)
+
+    def _lose(self, now_ns: int, serving: Serving, reason: str) -> None:
+        """Go on without a worker that died or hung; it is reaped later, or was."""
+        serving.gone = True
+        worker = serving.worker
+        was_current = worker is self._switch.current
+        fell_back = self._switch.remove(worker)
+        if fell_back:
+            self._begin(now_ns, "fall_back")
+        for flight in self._order.strand(worker):
+            if flight.attempts < ATTEMPTS:
+                self._intake.lease(flight.frame, HOLD)
+            else:
+                self._intake.cameras[flight.frame.camera].lost += 1
+                self._deliver(now_ns, self._order.settle(flight.ticket, None))
+        if was_current:
+            self._workers_lost += 1
+            self._events.worker_lost(self.name, worker.release, reason, fell_back)
+        else:
+            log.warning("worker.lost_unused", pipeline=self.name, worker=worker.name, reason=reason)
+        self._dispatch(now_ns)
+
+    def _leave(self, worker: WorkerHandle) -> None:
+        """Hand a worker back that has no slot any more, once it has answered what it has."""
+        if self._order.flights(worker):
+            self._leaving.append(worker)
+        else:
+            self._retire(worker)
+
+    def _after_answer(self, now_ns: int, worker: WorkerHandle) -> None:
+        if self._leaving and worker in self._leaving and not self._order.flights(worker):
+            self._retire(worker)
+        self._dispatch(now_ns)
+
+    def _retire(self, worker: WorkerHandle) -> None:
+        """Hand a worker back: nobody uses it any more."""
+        del self._servings[worker.name]
+        if worker in self._leaving:
+            self._leaving.remove(worker)
+        worker.listen(None)
+        self._events.retired(self.name, worker)
+
+    def _forget(self, gone: Iterable[Generation]) -> None:
+        """Let workers drop rings of which no frame will be asked for again."""
+        for generation in gone:
+            for worker in self._switch.workers():
+                worker.detach_ring(generation.camera, generation.number)
+
+    # --- the end, and facts ------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop listening to workers and free the rings."""
+        for serving in self._servings.values():
+            serving.worker.listen(None)
+        self._intake.close()
+
+    def statistics(self, now_ns: int) -> PipelineStatistics:
+        """Sum up."""
+        cameras = {name: camera.statistics(now_ns) for name, camera in self._intake.cameras.items()}
+        current, previous = self._switch.current, self._switch.previous
+        serving = self._servings[current.name].service.sample(now_ns) if current is not None else None
+        return PipelineStatistics(
+            pipeline=self.name,
+            captured=sum(camera.captured for camera in cameras.values()),
+            answered=sum(camera.answered for camera in cameras.values()),
+            failed=sum(camera.failed for camera in cameras.values()),
+            lost=self._intake.lost,
+            skipped=self._intake.skipped,
+            gated=0,
+            in_flight=self._order.open,
+            resent=self._resent,
+            swaps=self._swaps,
+            workers_lost=self._workers_lost,
+            fps=self._rate.per_second(now_ns),
+            cameras=cameras,
+            stages=self._stages.snapshot(),
+            current=current.release if current is not None else None,
+            previous=previous.release if previous is not None else None,
+            serving=serving,
+        )

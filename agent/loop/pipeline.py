@@ -1,0 +1,216 @@
+"""The frame loop of one pipeline: an actor with one thread, one inbox, and every bit of state owned by that thread.
+
+Other threads (capture's reader, the workers' readers, the deployer) only post: each method below puts a call of
+:class:`~agent.loop.frameloop.FrameLoop` into the inbox and returns. The inbox is bounded by what may be posted: a frame
+needs a granted slot, an answer a frame in flight, an order a deployment; only health messages are free, and those above
+:data:`INBOX_LIMIT` are dropped and counted. Nothing on the thread blocks, syncs a disk or serialises; it waits on the
+inbox, at most until the next deadline. A bug ends the thread, loudly; its heart stops, and the watchdog acts.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent.clock import NS_PER_S, monotonic_ns
+from agent.loop.frameloop import FrameLoop
+from agent.loop.intake import CameraPort
+from agent.loop.ports import HealthSink, Heartbeat, PipelineEvents, Sink
+from agent.loop.records import PipelineStatistics
+from agent.loop.results import Reporting
+from agent.process.messages import Error, Frame, Health, Output
+from agent.types import CameraName, PipelineName
+
+if TYPE_CHECKING:
+    from agent.serve.handle import WorkerHandle
+
+log = structlog.get_logger(part="loop")
+
+INBOX_LIMIT = 1024
+IDLE_S = 5.0
+"""The longest wait: the heart must beat again after it."""
+
+GRACE_NS = NS_PER_S
+"""After the whole agent stood still (stopped, starved), answers that lie in sockets have this long to come in."""
+
+ANSWER_S = 1.0
+"""How long ``statistics`` waits for the thread before it gives an older snapshot."""
+
+Call = tuple[Callable[..., None], tuple[Any, ...]]
+
+
+class Pipeline:
+    """A pipeline: capture's and the workers' events come in, results go to ``sinks``, the rest to ``events``.
+
+    ``lossless`` names the cameras whose every frame counts. ``sinks`` get results, ``health_sinks`` changes of a
+    camera's state, all on the pipeline's thread.
+    """
+
+    def __init__(
+        self,
+        name: PipelineName,
+        cameras: Sequence[CameraName],
+        *,
+        in_flight: int,
+        capture: CameraPort,
+        events: PipelineEvents,
+        sinks: Sequence[Sink],
+        heartbeat: Heartbeat,
+        lossless: Collection[CameraName] = (),
+        health_sinks: Sequence[HealthSink] = (),
+    ) -> None:
+        self.name = name
+        self._heartbeat = heartbeat
+        self._inbox: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._loop = FrameLoop(
+            name,
+            cameras,
+            lossless=lossless,
+            in_flight=in_flight,
+            capture=capture,
+            events=events,
+            sinks=sinks,
+            health_sinks=health_sinks,
+            listener=self,
+        )
+        self._thread = threading.Thread(target=self._run, name=f"lookout-pipeline-{name}", daemon=True)
+        self._started = False
+        self._patient_until_ns = 0
+        self._last_statistics = self._loop.statistics(monotonic_ns())
+        self.health_dropped = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._started = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and free the rings; workers stay the deployer's to close. Idempotent."""
+        if self._started:
+            self._inbox.put(None)
+            self._thread.join()
+        self._loop.close()
+
+    # --- CameraEvents: any thread ------------------------------------------------------------------------------------
+
+    def need_ring(self, camera: CameraName, width: int, height: int) -> None:
+        """Ask for a ring for frames of this size."""
+        self._inbox.put((self._loop.need_ring, (camera, width, height)))
+
+    def frame(self, message: Frame) -> None:
+        """Hand over a captured frame."""
+        self._inbox.put((self._loop.frame, (message,)))
+
+    def health(self, message: Health) -> None:
+        """Tell a camera's new state."""
+        if self._inbox.qsize() < INBOX_LIMIT:
+            self._inbox.put((self._loop.health, (message,)))
+        else:
+            self.health_dropped += 1
+
+    def capture_lost(self, camera: CameraName, reason: str) -> None:
+        """Tell that the capture process was reaped; it opens the camera again."""
+        self._inbox.put((self._loop.capture_lost, (camera, reason)))
+
+    # --- WorkerEvents: any thread ------------------------------------------------------------------------------------
+
+    def output(self, worker: WorkerHandle, message: Output) -> None:
+        """Hand over an answer."""
+        self._inbox.put((self._loop.output, (worker, message)))
+
+    def failed(self, worker: WorkerHandle, message: Error) -> None:
+        """Hand over the reason why there is no answer."""
+        self._inbox.put((self._loop.failed, (worker, message)))
+
+    def died(self, worker: WorkerHandle, reason: str) -> None:
+        """Tell that a worker was reaped."""
+        self._inbox.put((self._loop.died, (worker, reason)))
+
+    # --- orders: any thread ------------------------------------------------------------------------------------------
+
+    def swap(
+        self,
+        worker: WorkerHandle,
+        *,
+        labels: Sequence[str],
+        score: float,
+        only: Collection[str] | None = None,
+        p95_ms: float | None = None,
+    ) -> None:
+        """Between two frames: current becomes previous (kept warm), ``worker`` current; a former previous is retired.
+
+        ``labels`` by class id; reported is what scores ``score`` at least and, where ``only`` is given, has one of its
+        labels. ``p95_ms`` is what the trial measured; default: the time of the worker's first run.
+        """
+        reporting = Reporting(tuple(labels), score, None if only is None else frozenset(only))
+        trial_ms = worker.ready.first_run_ms if p95_ms is None else p95_ms
+        self._inbox.put((self._loop.swap, (worker, reporting, trial_ms)))
+
+    def swap_back(self, reason: str) -> None:
+        """Make the warm previous worker current at once and retire the former current; without one, only log."""
+        self._inbox.put((self._loop.swap_back, (reason,)))
+
+    def drop_previous(self) -> None:
+        """Retire the warm previous worker, if there is one."""
+        self._inbox.put((self._loop.drop_previous, ()))
+
+    def watch(self, frames: int) -> None:
+        """Tell ``served`` every 10 results until current gave ``frames`` of them since the swap; a swap ends it."""
+        self._inbox.put((self._loop.watch, (frames,)))
+
+    def statistics(self) -> PipelineStatistics:
+        """Return a snapshot, from any thread; an older one where the loop does not answer within a second."""
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            return self._loop.statistics(monotonic_ns())
+        answered = threading.Event()
+        self._inbox.put((self._publish, (answered,)))
+        answered.wait(ANSWER_S)
+        return self._last_statistics
+
+    def _publish(self, now_ns: int, answered: threading.Event) -> None:
+        self._last_statistics = self._loop.statistics(now_ns)
+        answered.set()
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._turn()
+        except BaseException:  # the supervisor's last line: the thread ends, its heart stops, the watchdog acts
+            log.critical("pipeline.broken", pipeline=self.name, exc_info=True)
+            raise
+
+    def _turn(self) -> None:
+        while True:
+            try:
+                call = self._inbox.get_nowait()
+            except queue.Empty:
+                try:
+                    call = self._wait()
+                except queue.Empty:
+                    self._loop.check_deadlines(monotonic_ns())
+                    continue
+            if call is None:
+                return
+            function, arguments = call
+            function(monotonic_ns(), *arguments)
+            self._heartbeat.progress()
+
+    def _wait(self) -> Call | None:
+        """Wait for the inbox, at most until something is due. Raises :class:`queue.Empty` then."""
+        now_ns = monotonic_ns()
+        due_ns = self._loop.next_due_ns()
+        if due_ns is not None:
+            due_ns = max(due_ns, self._patient_until_ns)
+        wait_s = IDLE_S if due_ns is None else min(IDLE_S, max(0.0, (due_ns - now_ns) / NS_PER_S))
+        self._heartbeat.waiting(wait_s)
+        try:
+            return self._inbox.get(timeout=wait_s)
+        finally:
+            woken_ns = monotonic_ns()
+            if woken_ns - now_ns > wait_s * NS_PER_S + GRACE_NS:
+                self._patient_until_ns = woken_ns + GRACE_NS

@@ -1,0 +1,80 @@
+"""From a worker's answer to a result: rows become detections or classes, above the reporting threshold. Pure.
+
+The worker answers everything above its score floor; what is reported is decided here, in the agent. Rows come best
+first, so reading ends at the first one below the threshold. No numpy: a frame's rows are few.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.clock import NS_PER_MS
+from agent.errors import OutputError
+from agent.process.messages import Output
+from agent.types import Classification, Detection, FrameRef, ReleaseId, Result
+
+_BOX_ROW = struct.Struct("=6f")
+_CLASS_ROW = struct.Struct("=2f")
+
+
+class Reporting(msgspec.Struct, frozen=True):
+    """What of a release's answers is reported: its ``labels`` by class id, from ``score`` on, ``only`` these labels."""
+
+    labels: tuple[str, ...]
+    score: float
+    only: frozenset[str] | None = None
+
+
+def read(output: Output, frame: FrameRef, release: ReleaseId, reporting: Reporting, now_ns: int) -> Result:
+    """Return the result that ``output`` means. Raises :class:`OutputError` for rows that no model can have given."""
+    if (output.detections is None) == (output.classes is None):
+        raise OutputError("a worker answered with neither or both of detections and classes: it is broken")
+    return Result(
+        frame=frame,
+        release=release,
+        detections=None if output.detections is None else _detections(output.detections, reporting),
+        classes=None if output.classes is None else _classes(output.classes, reporting),
+        timings=output.timings,
+        latency_ms=(now_ns - frame.at_ns) / NS_PER_MS,
+    )
+
+
+def _detections(rows: bytes, reporting: Reporting) -> tuple[Detection, ...]:
+    _check(rows, _BOX_ROW)
+    found = []
+    for x1, y1, x2, y2, score, class_id in _BOX_ROW.iter_unpack(rows):
+        if score < reporting.score:
+            break
+        label = _label(class_id, reporting.labels)
+        if not math.isfinite(x1 + y1 + x2 + y2 + score):
+            raise OutputError("a worker answered a box that is not finite: it is broken")
+        if reporting.only is None or label in reporting.only:
+            found.append(Detection(int(class_id), label, score, (x1, y1, x2, y2)))
+    return tuple(found)
+
+
+def _classes(rows: bytes, reporting: Reporting) -> tuple[Classification, ...]:
+    _check(rows, _CLASS_ROW)
+    found = []
+    for score, class_id in _CLASS_ROW.iter_unpack(rows):
+        if score < reporting.score:
+            break
+        label = _label(class_id, reporting.labels)
+        if reporting.only is None or label in reporting.only:
+            found.append(Classification(int(class_id), label, score))
+    return tuple(found)
+
+
+def _check(rows: bytes, row: struct.Struct) -> None:
+    if len(rows) % row.size:
+        raise OutputError(f"a worker answered {len(rows)} bytes, not whole rows of {row.size}: it is broken")
+
+
+def _label(class_id: float, labels: Sequence[str]) -> str:
+    if not 0 <= class_id < len(labels):  # also false for what is not a number
+        raise OutputError(f"the model answered class {class_id:g}; the manifest names {len(labels)} labels")
+    return labels[int(class_id)]

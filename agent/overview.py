@@ -1,0 +1,162 @@
+"""How the whole device stands, put together from the snapshots of its parts. Pure.
+
+One reading of the parts serves whoever asks: ``lookout status``, the ``info`` message, systemd's status line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.deploy.records import DeploymentStatus
+from agent.link.client import SessionStatistics
+from agent.link.messages import Info, ModelInfo, Trust
+from agent.loop.records import CameraStatistics, PipelineStatistics
+from agent.supervise.status import BrokerStatus, CameraStatus, PipelineStatus, Status
+from agent.types import PipelineName
+
+HEALTHY = frozenset({"streaming", "ended"})
+STARTING = "opening"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What does not change while the agent runs."""
+
+    device: str
+    device_class: str | None
+    groups: tuple[str, ...]
+    versions: Mapping[str, str]
+    pid: int
+    boot: int
+    host: Mapping[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at every part. ``session`` is None where no broker is configured; ``problems`` are the parts' own."""
+
+    pipelines: Mapping[PipelineName, PipelineStatistics]
+    deployments: Sequence[DeploymentStatus]
+    session: SessionStatistics | None
+    queued: int
+    uptime_s: float
+    memory_mb: Mapping[str, float]
+    trust: Trust
+    problems: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+
+
+def degraded(reading: Reading) -> tuple[str, ...]:
+    """Say in words all that does not work; empty: all is well."""
+    found = list(reading.problems)
+    for status in reading.deployments:
+        if status.degraded:
+            found.append(f"pipeline {status.pipeline}: {status.degraded}")
+    for statistics in reading.pipelines.values():
+        found += [
+            f"camera {camera.camera}: {camera.health}{f' ({camera.reason})' if camera.reason else ''}"
+            for camera in statistics.cameras.values()
+            if camera.health not in HEALTHY
+        ]
+    if reading.session is not None and reading.session.state != "connected":
+        why = reading.session.last_error.message if reading.session.last_error else "not connected yet"
+        found.append(f"broker {reading.session.broker}: {why}")
+    if reading.session is not None and reading.session.duplicate_device_id:
+        found.append("broker: another client uses this device's id; give each device a device.id of its own")
+    return tuple(found)
+
+
+def status(identity: Identity, reading: Reading) -> Status:
+    """Return what ``lookout status`` shows."""
+    deployments = {one.pipeline: one for one in reading.deployments}
+    return Status(
+        device=identity.device,
+        version=identity.versions.get("lookout-agent", "0"),
+        pid=identity.pid,
+        uptime_s=round(reading.uptime_s, 1),
+        cameras=tuple(
+            _camera(pipeline, camera)
+            for pipeline, statistics in reading.pipelines.items()
+            for camera in statistics.cameras.values()
+        ),
+        pipelines=tuple(
+            _pipeline(name, statistics, deployments.get(name), reading.providers)
+            for name, statistics in reading.pipelines.items()
+        ),
+        broker=_broker(reading),
+        degraded=degraded(reading),
+        memory_mb={name: round(mb, 1) for name, mb in reading.memory_mb.items()},
+    )
+
+
+def _camera(pipeline: PipelineName, camera: CameraStatistics) -> CameraStatus:
+    return CameraStatus(
+        name=camera.camera,
+        pipeline=pipeline,
+        health=camera.health,
+        fps=round(camera.fps, 1),
+        captured=camera.captured,
+        answered=camera.answered,
+        lost=camera.lost,
+        skipped=camera.skipped,
+        reason=camera.reason,
+    )
+
+
+def _pipeline(
+    name: PipelineName, statistics: PipelineStatistics, deployment: DeploymentStatus | None, providers: tuple[str, ...]
+) -> PipelineStatus:
+    serving, current = statistics.serving, statistics.current
+    return PipelineStatus(
+        name=name,
+        model=current.model if current else None,
+        version=current.version if current else None,
+        digest=current.digest if current else None,
+        providers=providers if current else (),
+        latency_ms_p50=round(serving.p50_ms, 2) if serving else None,
+        latency_ms_p95=round(serving.p95_ms, 2) if serving else None,
+        deployment=deployment.state.value if deployment else "idle",
+        reference=deployment.reference if deployment else None,
+        reason=(deployment.reason or "") if deployment else "",
+    )
+
+
+def _broker(reading: Reading) -> BrokerStatus:
+    session = reading.session
+    if session is None:
+        return BrokerStatus(address=None, state="off")
+    states = {"connected": "connected", "stopped": "off", "connecting": "connecting", "waiting": "failed"}
+    return BrokerStatus(
+        address=session.broker,
+        state=states[session.state],
+        protocol=session.protocol,
+        queued=reading.queued,
+        reason=session.last_error.message if session.last_error else "",
+    )
+
+
+def info(identity: Identity, reading: Reading) -> Info:
+    """Return the ``info`` message."""
+    models = {
+        str(name): None
+        if statistics.current is None
+        else ModelInfo(statistics.current.model, statistics.current.version, statistics.current.digest)
+        for name, statistics in reading.pipelines.items()
+    }
+    cameras = [str(name) for statistics in reading.pipelines.values() for name in statistics.cameras]
+    return Info(
+        device=identity.device,
+        device_class=identity.device_class,
+        groups=identity.groups,
+        versions=dict(identity.versions),
+        host=dict(identity.host),
+        providers=reading.providers,
+        cameras=tuple(cameras),
+        models=models,
+        boot=identity.boot,
+        session=reading.session.session if reading.session else 0,
+        protocol=(reading.session.protocol or "") if reading.session else "",
+        trust=reading.trust,
+        warnings=degraded(reading),
+    )

@@ -1,0 +1,87 @@
+"""The child's side of being a child: it ends when the agent ends, speaks on its channel, and logs JSON lines.
+
+``enter`` is the first thing a child's ``main`` calls, in its main thread. Three things make sure that nothing is left
+behind: the kernel kills the child when the agent's spawner thread ends (``PR_SET_PDEATHSIG``), a parent that was gone
+before that call is noticed by ``getppid``, and the channel's end of file ends the child's reader loop. SIGTERM and
+SIGINT are the agent's to handle: a service manager sends them to the whole group, and a child that went at once would
+cost the frames in flight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from agent.clock import rfc3339, utc_ms
+from agent.process.channel import Channel
+from agent.redact import redact
+
+_PR_SET_PDEATHSIG = 1
+_INFO = 20
+
+
+def enter(process: str) -> Channel:
+    """Tie this process to the agent that started it and return the channel to it.
+
+    ``process`` becomes the ``part`` of log lines that name none. Ends the process where the agent is gone already.
+    Raises :class:`~agent.errors.ChildError` where the process was not started by an agent.
+    """
+    parser = argparse.ArgumentParser(description=f"Lookout's {process} process; only the agent starts it.")
+    parser.add_argument("--channel-fd", type=int, required=True)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    arguments = parser.parse_args()
+    _die_with(arguments.parent_pid)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    log_json(process)
+    return Channel.from_fd(arguments.channel_fd)
+
+
+def log_json(process: str) -> None:
+    """Make structlog write one JSON object a line to stderr, with ``event``, ``level``, ``part`` and ``at`` (UTC)."""
+
+    def part(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("part", process)
+        event["at"] = rfc3339(utc_ms())
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            part,
+            structlog.processors.format_exc_info,
+            _without_credentials,
+            structlog.processors.JSONRenderer(serializer=_json),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_INFO),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _die_with(parent_pid: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:  # it died before prctl: no signal will come
+        os._exit(0)
+
+
+def _without_credentials(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redact(value)
+    return event
+
+
+def _json(event: Any, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)

@@ -1,0 +1,129 @@
+"""The agent's side of a fetch: starts the short-lived fetch process, passes progress on, raises its errors again.
+
+Imports neither TUF nor an HTTP library. Callable from any thread; fetches of one client run one after the other. The
+process may hang, crash or be killed at any instant: the store stays whole, and the caller gets an error that says
+what happened.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from agent.clock import monotonic_ns
+from agent.errors import ChildDied, ChildError, ChildHung, LookoutError, RegistryUnreachable, StorageError
+from agent.process.channel import ChannelClosed
+from agent.process.child import Child, ChildSpec, Spawner
+from agent.process.messages import PROTOCOL, AnyMessage, Error, Fetch, Fetched, Hello, Progress, RegistryAccess
+from agent.registry.pace import Deadline
+from agent.registry.reference import parse_reference
+from agent.registry.store import Store, StoredRelease
+from agent.types import Digest
+
+HELLO_TIMEOUT_S = 30.0
+GRACE_S = 5.0
+"""How much later than its own deadline the process is killed: only a hang needs it."""
+CANCEL_LATENCY_S = 0.2
+
+log = structlog.get_logger(part="registry")
+
+
+class FetchCancelled(LookoutError):
+    """The caller set its ``cancel`` event; nothing was added to the store's releases."""
+
+    code = "cancelled"
+
+
+class FetchClient:
+    """Fetches releases into ``store`` through the registry that ``access`` names."""
+
+    def __init__(self, spawner: Spawner, access: RegistryAccess, store: Store) -> None:
+        self._spawner = spawner
+        self._access = access
+        self._store = store
+        self._one_at_a_time = threading.Lock()
+
+    def fetch(
+        self, reference: str, *, on_progress: Callable[[Progress], None], cancel: threading.Event
+    ) -> tuple[StoredRelease, dict[str, int]]:
+        """Bring the release that ``reference`` means into the store; blocks the calling thread.
+
+        Returns it and the versions of the signed metadata (role → version), for the journal. ``on_progress`` is called
+        on the calling thread. Raises :class:`FetchCancelled`, the error of the fetch process (``ReferenceError``,
+        ``ManifestError``, ``TrustError`` and its kinds, ``RegistryUnreachable``, ``NotProvisioned``,
+        ``StorageError``, …), or :class:`ChildError` where the process itself failed.
+        """
+        parse_reference(reference)  # bad input needs no process
+        with self._one_at_a_time:
+            child = self._spawner.start(ChildSpec("fetch", "agent.registry.fetch", nice=10, oom_score_adj=900))
+            try:
+                fetched = self._converse(child, reference, on_progress, cancel)
+            except ChannelClosed as error:
+                child.wait(GRACE_S)
+                raise ChildDied(f"the fetch process ended before its answer: {child.describe_exit()}") from error
+            except BaseException:
+                child.kill()
+                raise
+            finally:
+                child.close()
+        release = self._store.release(Digest(fetched.digest))
+        if release is None:
+            raise StorageError(
+                f"{reference} was fetched but is not whole in the store; look at the disk and deploy it again"
+            )
+        return release, fetched.metadata_versions
+
+    def _converse(
+        self, child: Child, reference: str, on_progress: Callable[[Progress], None], cancel: threading.Event
+    ) -> Fetched:
+        hello = next(self._messages(child, HELLO_TIMEOUT_S, cancel))
+        if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
+            raise ChildError(f"the fetch process is of another version ({hello!r}); restart the agent")
+        child.channel.send(Fetch(self._access, reference))
+        for message in self._messages(child, self._access.total_timeout_s + GRACE_S, cancel):
+            if isinstance(message, Fetched):
+                return message
+            if isinstance(message, Error):
+                raise error_of(message)
+            if isinstance(message, Progress):
+                on_progress(message)
+        raise ChildHung("the fetch process gave no answer")  # _messages ends only by raising
+
+    def _messages(self, child: Child, timeout_s: float, cancel: threading.Event) -> Iterator[AnyMessage]:
+        """Yield what the process says; raises where it is cancelled, silent or gone."""
+        deadline = Deadline(timeout_s, monotonic_ns())
+        while True:
+            if cancel.is_set():
+                raise FetchCancelled("the fetch was cancelled; what is in the store is as it was")
+            left_s = deadline.left_s(monotonic_ns())
+            if left_s <= 0:
+                raise self._late(timeout_s)
+            # An Event cannot be waited for together with a socket, so it is looked at a few times a second.
+            received = child.channel.receive(min(left_s, CANCEL_LATENCY_S))
+            if received is not None:
+                yield received[0]
+
+    def _late(self, timeout_s: float) -> LookoutError:
+        if timeout_s == HELLO_TIMEOUT_S:
+            return ChildHung(f"the fetch process did not start within {timeout_s:g} s; the host may be overloaded")
+        return RegistryUnreachable(
+            f"the registry did not deliver within {self._access.total_timeout_s:g} s (registry.total_timeout_s); "
+            "the deployment can be tried again"
+        )
+
+
+def error_of(message: Error) -> LookoutError:
+    """Return the error that a child reported, as the class whose ``code`` it carries."""
+    return _classes().get(message.code, LookoutError)(message.message, field=message.field)
+
+
+def _classes() -> dict[str, type[LookoutError]]:
+    """Return every class of the tree by its code; a subclass without a code of its own does not hide its parent."""
+    found: dict[str, type[LookoutError]] = {}
+    waiting: list[type[LookoutError]] = [LookoutError]
+    for klass in waiting:
+        found.setdefault(klass.code, klass)
+        waiting.extend(klass.__subclasses__())
+    return found

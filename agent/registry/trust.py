@@ -1,0 +1,191 @@
+"""What the registry's signed metadata says, or why it is not believed (TUF, client side).
+
+Only the fetch process imports this. ``<metadata>/root.json`` is the anchor that the device was provisioned with and is
+never written here; TUF's own files lie in ``<metadata>/tuf``. Order: :meth:`Trust.refresh` once, then
+:meth:`Trust.target`. python-tuf renames without fsync, so after a refresh every file and the folder are synced before a
+version is reported: what the agent journals must be on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tuf.api import exceptions
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
+
+from agent import atomic
+from agent.errors import (
+    DigestMismatch,
+    LookoutError,
+    MetadataExpired,
+    NotProvisioned,
+    ProgrammingError,
+    RegistryUnreachable,
+    StorageError,
+    TrustError,
+)
+from agent.registry import layout
+from agent.registry.address import Address
+from agent.registry.transfer import Missing, TooLong, Transfer
+
+ROLES = ("root", "timestamp", "snapshot", "targets")
+_LARGEST_METADATA = 5_000_000  # TUF gives each role a tighter cap of its own
+
+
+class Fetcher(FetcherInterface):
+    """TUF's view of our transfer: a missing file is a 404, everything else keeps its own error."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self._transfer = transfer
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        # A generator: what is raised while it runs reaches the caller unwrapped.
+        try:
+            with self._transfer.get(url, max_bytes=_LARGEST_METADATA) as body:
+                yield from body.pieces
+        except Missing as error:
+            raise exceptions.DownloadHTTPError(error.message, 404) from error
+        except TooLong as error:
+            raise exceptions.DownloadLengthMismatchError(f"{url} is longer than allowed") from error
+
+
+class Trust:
+    """The registry at ``address`` as this device may see it. Raises :class:`NotProvisioned` without an anchor."""
+
+    def __init__(self, address: Address, metadata: Path, transfer: Transfer) -> None:
+        self._address = address
+        self._folder = metadata / "tuf"
+        self._fetcher = Fetcher(transfer)
+        root = _anchor(metadata / layout.ROOT)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._updater = Updater(
+                str(self._folder), address.join(layout.METADATA), fetcher=self._fetcher, bootstrap=root
+            )
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        except exceptions.RepositoryError as error:
+            raise TrustError(
+                f"{metadata / layout.ROOT} is no valid root of trust ({error}); provision this device again"
+            ) from error
+        self._versions: dict[str, int] | None = None
+
+    def refresh(self) -> dict[str, int]:
+        """Bring the metadata up to date and return role → version, all of it on the disk.
+
+        Raises :class:`MetadataExpired`, :class:`TrustError`, :class:`RegistryUnreachable`, :class:`StorageError`.
+        """
+        with self._in_our_words():
+            self._updater.refresh()
+        self._sync()
+        self._versions = {role: self._version(role) for role in ROLES}
+        return dict(self._versions)
+
+    def target(self, path: str, *, max_bytes: int) -> bytes | None:
+        """Return the verified bytes of a signed target, None where nothing is signed under this name.
+
+        Raises :class:`DigestMismatch` where the bytes are not the signed ones, :class:`TrustError`,
+        :class:`RegistryUnreachable`.
+        """
+        if self._versions is None:
+            raise ProgrammingError("Trust.target before Trust.refresh")
+        with self._in_our_words():
+            info = self._updater.get_targetinfo(path)
+        if info is None:
+            return None
+        if info.length > max_bytes:
+            raise TrustError(f"{path} is signed with {info.length} bytes; at most {max_bytes} are allowed")
+        return self._download(path, info)
+
+    def _download(self, path: str, info: TargetFile) -> bytes:
+        url = self._address.join(f"{layout.TARGETS}/{layout.hashed(path, info.hashes.get('sha256', ''))}")
+        try:
+            data = self._fetcher.download_bytes(url, info.length)
+            info.verify_length_and_hashes(data)
+        except exceptions.DownloadHTTPError as error:
+            raise RegistryUnreachable(
+                f"{path} is signed but missing at {self._address.shown}; publish again or copy the whole registry"
+            ) from error
+        except (exceptions.LengthOrHashMismatchError, exceptions.DownloadLengthMismatchError) as error:
+            raise DigestMismatch(
+                f"{path} at {self._address.shown} is not what was signed: damaged or tampered with; "
+                "copy the registry again or publish a new version"
+            ) from error
+        return data
+
+    # --- in words --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """Turn TUF's errors into ours; those of our transfer pass as they are."""
+        try:
+            yield
+        except exceptions.DownloadHTTPError as error:
+            raise RegistryUnreachable(
+                f"there is no whole registry at {self._address.shown}: {error}; check registry.url"
+            ) from error
+        except (exceptions.RepositoryError, exceptions.DownloadError) as error:
+            raise self._not_believed(error) from error
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _not_believed(self, error: Exception) -> LookoutError:
+        where, why = self._address.shown, str(error)
+        if isinstance(error, exceptions.ExpiredMetadataError):
+            now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+            return MetadataExpired(
+                f"the metadata of {where} has expired ({why}); its publisher must run 'lookout registry refresh', "
+                f"or this device's clock ({now}) is wrong"
+            )
+        if isinstance(error, exceptions.BadVersionNumberError):
+            return TrustError(
+                f"{where} offers older metadata than this device has seen ({why}): an old copy, or somebody rolls it "
+                "back; restore the newest registry"
+            )
+        if isinstance(error, exceptions.UnsignedMetadataError):
+            return TrustError(
+                f"the metadata of {where} is not signed by the keys that this device trusts ({why}): tampered with, or "
+                "another registry than the device was provisioned for"
+            )
+        return TrustError(f"the metadata of {where} is not valid ({why}); restore the registry or publish again")
+
+    def _cannot_write(self, error: OSError) -> StorageError:
+        return StorageError(f"{self._folder}: cannot be written: {error.strerror}; check the state folder")
+
+    # --- on the disk ------------------------------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        history = self._folder / "root_history"
+        for path in [*self._folder.glob("*.json"), *history.glob("*.json")]:
+            try:
+                fd = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                raise self._cannot_write(error) from error
+        atomic.sync_folder(history)
+        atomic.sync_folder(self._folder)
+
+    def _version(self, role: str) -> int:
+        """Read a role's version from the file that TUF keeps: what it has verified and nothing else."""
+        return int(json.loads((self._folder / f"{role}.json").read_bytes())["signed"]["version"])
+
+
+def _anchor(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotProvisioned(
+            f"{path} does not exist: this device trusts no registry yet; run 'lookout provision --root root.json'"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}; check the state folder") from error

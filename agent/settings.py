@@ -1,0 +1,102 @@
+"""What each part needs of the configuration, in the part's own terms. Pure.
+
+The schema is the operator's view; parts take small frozen records of their own and never see the whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.config.layers import Loaded
+from agent.config.schema import Config, DeviceSource, FileSource, ImagesSource, UrlSource
+from agent.deploy.records import DeploySettings, PipelineSettings
+from agent.process.messages import RegistryAccess, SourceSpec
+from agent.types import CameraName, PipelineName
+
+MB = 1_000_000
+
+PROVIDER_OF_LAST_RESORT = "CPUExecutionProvider"
+
+
+def source_of(loaded: Loaded, camera: CameraName) -> SourceSpec:
+    """Return where a camera's frames come from; relative paths start from the folder of the configuration file."""
+    source = loaded.config.cameras[camera].source
+    match source:
+        case FileSource():
+            return SourceSpec(
+                "file", str(loaded.path_of(source.path)), pace=source.pace, loop=source.loop, fps=source.fps
+            )
+        case ImagesSource():
+            return SourceSpec(
+                "images", str(loaded.path_of(source.path)), pace=source.pace, loop=source.loop, fps=source.fps
+            )
+        case UrlSource():
+            return SourceSpec(
+                "url", source.url, open_timeout_ms=source.open_timeout_ms, read_timeout_ms=source.read_timeout_ms
+            )
+        case DeviceSource():
+            return SourceSpec(
+                "device",
+                source.device,
+                fps=source.fps,
+                width=source.width,
+                height=source.height,
+                fourcc=source.fourcc,
+            )
+
+
+def lossless_cameras(config: Config) -> frozenset[CameraName]:
+    """Return the cameras whose every frame counts."""
+    return frozenset(
+        CameraName(name) for name, camera in config.cameras.items() if getattr(camera.source, "pace", "") == "lossless"
+    )
+
+
+def threads_for(configured: int, cores: int) -> int:
+    """Return ONNX Runtime's threads: as configured, else one fewer than the cores, at least 1."""
+    return configured or max(1, cores - 1)
+
+
+def deploy_settings(config: Config, cores: int) -> DeploySettings:
+    """Return what deployment needs to know; the CPU always comes last among the providers."""
+    deploy, inference = config.deploy, config.inference
+    wanted = tuple(name for name in inference.providers if name != PROVIDER_OF_LAST_RESORT)
+    return DeploySettings(
+        providers=(*wanted, PROVIDER_OF_LAST_RESORT),
+        threads=threads_for(inference.threads, cores),
+        spin=inference.spin,
+        device_class=config.device.klass,
+        load_timeout_s=deploy.load_timeout_s,
+        golden_timeout_s=deploy.golden_timeout_s,
+        keep_previous_warm=deploy.keep_previous_warm,
+        probation_frames=deploy.probation.frames,
+        probation_s=deploy.probation.seconds,
+        memory_mb=deploy.probation.memory_mb,
+        slow_ratio=deploy.probation.slow_ratio,
+        slow_extra_ms=deploy.probation.slow_extra_ms,
+        rate_baseline_frames=deploy.probation.rate_baseline_frames,
+        rate_collapse=deploy.probation.rate_collapse,
+        rate_explosion=deploy.probation.rate_explosion,
+    )
+
+
+def pipeline_settings(config: Config) -> tuple[PipelineSettings, ...]:
+    """Return what deployment needs to know of each pipeline."""
+    return tuple(
+        PipelineSettings(PipelineName(name), model=pipeline.model, score=pipeline.score)
+        for name, pipeline in config.pipelines.items()
+    )
+
+
+def registry_access(config: Config, state: Path) -> RegistryAccess:
+    """Return how the fetch process reaches the registry, and where it puts what it brings."""
+    registry = config.registry
+    return RegistryAccess(
+        url=registry.url or "",
+        metadata_dir=str(state / "registry"),
+        store_dir=str(state / "store"),
+        total_timeout_s=registry.total_timeout_s,
+        min_rate_bytes_s=registry.min_rate_bytes_s,
+        max_file_bytes=registry.max_file_mb * MB,
+        free_floor_bytes=registry.free_floor_mb * MB,
+    )

@@ -1,0 +1,224 @@
+"""The local status socket: one JSON line asks, one JSON line answers, then the connection is closed.
+
+Server: one thread, ``lookout-local``, owned by whoever starts it. The socket is reachable for the agent's user and
+group only (mode 0660). A request has at most :data:`MAX_REQUEST_BYTES` and :data:`PEER_TIMEOUT_S` for everything, so
+a silent peer delays others by no more than that. A socket file that a killed agent left behind is replaced, that of a
+living one is not. Operations are called on the server's thread and must not block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from agent.errors import LookoutError, ProgrammingError, StorageError, SurroundingsError
+from agent.supervise.lock import AlreadyRunning
+
+log = structlog.get_logger(part="supervise")
+
+MAX_REQUEST_BYTES = 4096
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+PEER_TIMEOUT_S = 2.0
+ACCEPT_PAUSE_S = 0.5
+
+Operation = Callable[[], Any]
+"""Returns what msgspec can write as JSON; a :class:`LookoutError` becomes an error answer."""
+
+
+class NoAgent(SurroundingsError):
+    """No agent answers at the socket."""
+
+    code = "no_agent"
+
+
+class LocalServer:
+    """Serves ``operations``, by name, on a Unix stream socket at ``path``."""
+
+    def __init__(self, path: Path, operations: Mapping[str, Operation]) -> None:
+        self._path = path
+        self._operations = dict(operations)
+        self._wake, self._woken = socket.socketpair()
+        self._listener: socket.socket | None = None
+        self._inode = 0
+        self._thread = threading.Thread(target=self._run, name="lookout-local", daemon=True)
+
+    def start(self) -> None:
+        """Listen. Raises :class:`AlreadyRunning` or :class:`StorageError`."""
+        if self._listener is not None:
+            raise ProgrammingError("the local server can be started once only")
+        _refuse_living(self._path)
+        self._listener, self._inode = _listen(self._path)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and take the socket away; fine where it never started, and twice."""
+        self._wake.close()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._woken.close()
+        if self._listener is not None:
+            self._listener.close()
+            with contextlib.suppress(OSError):  # only our own: a newer agent may have put its socket there
+                if self._path.stat().st_ino == self._inode:
+                    self._path.unlink()
+
+    def _run(self) -> None:
+        assert self._listener is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select()}
+                if self._woken in ready:
+                    return
+                try:
+                    peer, _ = self._listener.accept()
+                except OSError as error:  # no descriptors left: ask again a little later, not at once
+                    log.warning("local.accept_failed", error=str(error))
+                    select.select([self._woken], [], [], ACCEPT_PAUSE_S)
+                    continue
+                with peer, contextlib.suppress(OSError):  # the peer is gone again, or too slow: its own loss
+                    self._serve(peer)
+
+    def _serve(self, peer: socket.socket) -> None:
+        deadline = time.monotonic() + PEER_TIMEOUT_S
+        request = _receive_line(peer, MAX_REQUEST_BYTES, deadline)
+        _send_all(peer, self._answer(request) + b"\n", deadline)
+
+    def _answer(self, request: bytes | None) -> bytes:
+        """Return the answer; whatever was asked and whatever goes wrong, there is one."""
+        if request is None:
+            return _error("bad_request", f"a request is one line of at most {MAX_REQUEST_BYTES} bytes")
+        try:
+            asked = msgspec.json.decode(request, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return _error("bad_request", 'a request is a JSON object such as {"op": "status"}')
+        name = asked.get("op")
+        operation = self._operations.get(name) if isinstance(name, str) else None
+        if operation is None:
+            return _error("bad_request", f"there is no such operation; known: {', '.join(self._operations)}")
+        try:
+            return msgspec.json.encode({"ok": True, "result": operation()}, enc_hook=str)
+        except LookoutError as error:
+            return _error(error.code, error.message)
+        except Exception as error:  # the supervisor's last line: asking must never end the agent
+            log.exception("local.operation_failed", op=name)
+            return _error("internal", f"the agent failed to answer ({type(error).__name__}); see its log")
+
+
+def ask(path: Path, operation: str, timeout_s: float = 5.0) -> Any:
+    """Ask the agent behind the socket at ``path``, and return its result.
+
+    Raises :class:`NoAgent`, whose message says what to do, or :class:`LookoutError` with the agent's own words.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            peer.settimeout(timeout_s)
+            peer.connect(os.fspath(path))
+            _send_all(peer, msgspec.json.encode({"op": operation}) + b"\n", deadline)
+            line = _receive_line(peer, MAX_ANSWER_BYTES, deadline)
+    except (OSError, ValueError) as error:
+        raise NoAgent(f"no agent answers at {path}: {_reason(error)}") from error
+    try:
+        answer = msgspec.json.decode(line or b"", type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NoAgent(f"what answers at {path} is no agent; name the agent's socket with --socket") from error
+    if answer.get("ok") is not True:
+        told = answer.get("error")
+        raise LookoutError(str(told.get("message")) if isinstance(told, dict) else "the agent refused to answer")
+    return answer.get("result")
+
+
+def _error(code: str, message: str) -> bytes:
+    return msgspec.json.encode({"ok": False, "error": {"code": code, "message": message}})
+
+
+def _reason(error: OSError | ValueError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "there is no such socket; start one with 'lookout run', or name its socket with --socket"
+        case ConnectionRefusedError():
+            return "the agent that made the socket has ended; start it again"
+        case PermissionError():
+            return "this user may not connect; use the agent's user or join its group"
+        case TimeoutError():
+            return "it is silent; it hangs or is overloaded"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _receive_line(peer: socket.socket, limit: int, deadline: float) -> bytes | None:
+    """Return one line without its end, or what came before the peer closed; None when it is longer than ``limit``."""
+    data = b""
+    while b"\n" not in data:
+        if len(data) > limit:
+            return None
+        peer.settimeout(_left(deadline))
+        chunk = peer.recv(65536)
+        if not chunk:
+            break
+        data += chunk
+    line = data.split(b"\n", 1)[0]
+    return line if len(line) <= limit else None
+
+
+def _send_all(peer: socket.socket, data: bytes, deadline: float) -> None:
+    peer.settimeout(_left(deadline))
+    peer.sendall(data)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _refuse_living(path: Path) -> None:
+    """Raise :class:`AlreadyRunning` when somebody listens at ``path``."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise StorageError(f"{path}: is no socket; remove it, or choose another paths.runtime")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PEER_TIMEOUT_S)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be probed: {error.strerror or error}; remove it") from error
+    raise AlreadyRunning(f"another agent listens at {path}; stop it, or give this one a paths.runtime of its own")
+
+
+def _listen(path: Path) -> tuple[socket.socket, int]:
+    """Return a listener at ``path`` and its inode; it appears there with its mode, and in place of a stale one."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        listener.bind(os.fspath(beside))
+        beside.chmod(0o660)
+        listener.listen(8)
+        beside.replace(path)
+        return listener, path.stat().st_ino
+    except OSError as error:
+        listener.close()
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        reason = error.strerror or str(error)  # a path too long has no number of its own
+        raise StorageError(f"{path}: cannot listen: {reason}; check paths.runtime", field="paths.runtime") from error

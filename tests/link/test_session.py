@@ -1,0 +1,401 @@
+"""The session when the broker is dead, deaf, foreign, strict or shared; and what it then says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+
+from agent.config.schema import Mqtt
+from agent.errors import ConfigError
+from agent.link.client import Session
+from agent.link.connection import MAX_PACKET_BYTES
+from agent.link.outbox import MemoryOutbox
+from agent.link.probe import ProtocolMemory
+from agent.link.publisher import Publisher
+from agent.link.topics import Topics
+from agent.types import Outgoing
+from tests.conftest import free_port
+
+from tests.link.conftest import Link
+
+
+class RawServer:
+    """Accepts, and answers each connection's first bytes with what it was given (None: never)."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer = answer
+        self.connections: list[socket.socket] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections.append(peer)
+            if self.answer is not None:
+                with contextlib.suppress(OSError):
+                    peer.recv(1024)
+                    peer.sendall(self.answer)
+                    if not self.answer.startswith(b"\x20"):
+                        peer.close()
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for peer in self.connections:
+            peer.close()
+        self.thread.join(2)
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[[bytes | None], RawServer]]:
+    servers: list[RawServer] = []
+
+    def make(answer: bytes | None) -> RawServer:
+        servers.append(RawServer(answer))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+def error_of(device: Link) -> Any:
+    return device.wait_until(lambda: device.session.statistics().last_error)
+
+
+def stopped_in(device: Link) -> float:
+    began = time.monotonic()
+    device.stop()
+    return time.monotonic() - began
+
+
+def test_a_dead_broker_never_blocks_publish(link: Any) -> None:
+    device = link(free_port())
+    slowest = 0.0
+    for number in range(3000):
+        began = time.perf_counter()
+        device.publisher.publish(Outgoing("events/front", b"x" * 1000, qos=1, stream="e"))
+        slowest = max(slowest, time.perf_counter() - began)
+        if number % 100 == 0:
+            time.sleep(0.001)
+    assert slowest < 0.1  # microseconds, but for the scheduler
+    device.wait_until(lambda: device.publisher.statistics().inbox == 0)
+    statistics = device.publisher.statistics()
+    assert statistics.outbox.waiting == 2000
+    assert statistics.outbox.dropped + statistics.refused_by_inbox == 1000
+    assert "connection refused" in error_of(device).message
+    assert stopped_in(device) < 2
+
+
+def test_a_deaf_broker_hangs_neither_publish_nor_start_nor_stop(link: Any, raw: Any) -> None:
+    began = time.monotonic()
+    device = link(raw(None).port)
+    device.publisher.publish(Outgoing("events/front", b"x", qos=1))
+    assert time.monotonic() - began < 0.5
+    time.sleep(0.2)  # in the middle of the probe
+    assert stopped_in(device) < 1
+
+
+def test_a_broker_that_goes_deaf_in_the_handshake_is_named_and_stop_is_not_held_up(link: Any, raw: Any) -> None:
+    device = link(raw(None).port, protocol="3.1.1")
+    time.sleep(0.2)  # waits for the CONNACK
+    assert stopped_in(device) < 1
+
+
+def test_a_connection_that_never_answers_is_given_up(link: Any, raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.link.connection.CONNECT_S", 0.3)
+    device = link(raw(None).port, protocol="5")
+    assert "did not answer within 0.3 s" in error_of(device).message
+
+
+def test_publishing_does_not_cut_the_probe_short(link: Any, mosquitto: Any) -> None:
+    there = mosquitto()
+    os.kill(there.process.pid, 19)  # SIGSTOP: it accepts and does not answer
+    device = link(there.port)
+    for _ in range(20):
+        device.publisher.publish(Outgoing("telemetry", b"{}"))
+        time.sleep(0.01)
+    os.kill(there.process.pid, 18)
+    device.wait_connected()
+    assert device.session.statistics().protocol == "5"
+
+
+def test_a_peer_that_stops_reading_fills_no_memory_and_blocks_nobody(
+    link: Any, raw: Any
+) -> None:
+    device = link(raw(b"\x20\x03\x00\x00\x00").port, protocol="5")  # CONNACK, then silence: SUBACK never comes
+    device.wait_connected()
+    for _ in range(2500):
+        device.publisher.publish(Outgoing("snapshots/front", b"x" * 20_000, stream="s"))
+    device.wait_until(lambda: device.publisher.statistics().inbox == 0)
+    assert device.publisher.statistics().outbox.bytes <= 16 * 1024 * 1024
+    assert len(device.session._connection._client._out_packet) < 100
+    assert stopped_in(device) < 2
+
+
+def test_an_unknown_host_is_named(link: Any) -> None:
+    device = link(1883, host="no-such-host.invalid")
+    error = error_of(device)
+    assert "no-such-host.invalid:1883" in error.message
+    assert "mqtt.host" in error.message
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_wrong_password_is_said_and_not_hammered(
+    protocol: str, link: Any, mosquitto: Any, tmp_path: Path
+) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "cam", "right"], check=True)
+    there = mosquitto(f"allow_anonymous false\npassword_file {passwords}")
+    device = link(there.port, protocol=protocol, username="cam", password="wrong")
+    error = error_of(device)
+    assert error.code == "broker_refused"
+    assert "mqtt.password" in error.message
+    assert "wrong" not in error.message.replace("password is wrong", "")
+    assert device.session.statistics().retry_s >= 0.1  # half of the cap, however few failures there were
+    secret = tmp_path / "secret"
+    secret.write_text("right\n")
+    good = link(there.port, protocol="auto", username="cam", password_file=str(secret), device="cam2")
+    good.wait_connected()
+    assert good.session.statistics().protocol == "5"
+
+
+def test_a_password_file_that_cannot_be_read_is_named(link: Any) -> None:
+    error = error_of(link(free_port(), username="cam", password_file="/nowhere/secret"))
+    assert "/nowhere/secret" in error.message
+    assert "No such file" in error.message
+
+
+def test_what_is_no_broker_is_named(link: Any, raw: Any) -> None:
+    error = error_of(link(raw(b"HTTP/1.1 400 Bad Request\r\n\r\n").port))
+    assert "no MQTT broker" in error.message
+    assert "HTTP/1.1" in error.message
+
+
+def test_a_broker_that_does_not_speak_the_chosen_version_is_named(link: Any, raw: Any) -> None:
+    refused = b"\x20\x03\x00\x84\x00"  # CONNACK: unsupported protocol version
+    error = error_of(link(raw(refused).port, protocol="5"))
+    assert "mqtt.protocol" in error.message
+
+
+def test_a_session_without_a_host_is_a_mistake_of_the_config() -> None:
+    topics = Topics("lookout", "cam1")
+    with pytest.raises(ConfigError, match=r"mqtt\.host"):
+        Session(Mqtt(), topics, Publisher(topics, MemoryOutbox()))
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA and a server's certificate for 127.0.0.1, made by openssl."""
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    for command in (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 2",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile ext",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout client.key -out client.csr -subj /CN=cam1",
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out client.pem -days 2",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def tls_broker(mosquitto: Any, certificates: Path) -> Callable[[str], Any]:
+    return lambda extra="": mosquitto(
+        f"cafile {certificates}/ca.pem\ncertfile {certificates}/server.pem\nkeyfile {certificates}/server.key\n"
+        f"allow_anonymous true\n{extra}"
+    )
+
+
+def test_a_trusted_certificate_is_connected_to(link: Any, tls_broker: Any, certificates: Path) -> None:
+    there = tls_broker()
+    device = link(there.port, tls={"ca_file": str(certificates / "ca.pem")})
+    device.wait_connected()
+    assert device.session.statistics().protocol == "5"
+
+
+def test_a_foreign_certificate_is_refused(link: Any, tls_broker: Any) -> None:
+    error = error_of(link(tls_broker().port, tls={}))
+    assert error.code == "broker_refused"
+    assert "not trusted" in error.message
+    assert "mqtt.tls.ca_file" in error.message
+
+
+def test_a_certificate_of_ours_is_shown_where_the_broker_asks_for_one(
+    link: Any, tls_broker: Any, certificates: Path
+) -> None:
+    there = tls_broker("require_certificate true")
+    ca = str(certificates / "ca.pem")
+    error = error_of(link(there.port, tls={"ca_file": ca}))
+    assert "TLS" in error.message or "mqtt.tls" in error.message
+    device = link(
+        there.port,
+        tls={"ca_file": ca, "cert_file": f"{certificates}/client.pem", "key_file": f"{certificates}/client.key"},
+        device="cam2",
+    )
+    device.wait_connected()
+
+
+def test_plain_against_tls_and_tls_against_plain_are_told_apart(link: Any, tls_broker: Any, mosquitto: Any) -> None:
+    plain = error_of(link(tls_broker().port))
+    assert "mqtt.tls" in plain.message
+    tls = error_of(link(mosquitto().port, tls={}))
+    assert "mqtt.port" in tls.message
+
+
+def test_a_missing_ca_file_is_named(link: Any) -> None:
+    assert "/nowhere/ca.pem" in error_of(link(free_port(), tls={"ca_file": "/nowhere/ca.pem"})).message
+
+
+# --- the protocol's memory -------------------------------------------------------------------------------------------
+
+
+def test_the_probe_is_made_once_and_its_verdict_kept(link: Any, mosquitto: Any) -> None:
+    kept: list[tuple[str, str | None]] = []
+    there = mosquitto()
+    memory = ProtocolMemory(keep=lambda broker, protocol: kept.append((broker, protocol)))
+    device = link(there.port, protocols=memory)
+    device.wait_connected()
+    device.session._connection._client.socket().shutdown(socket.SHUT_RDWR)
+    device.wait_connected(session=2)
+    assert kept == [(f"127.0.0.1:{there.port}", "5")]
+
+
+def test_a_verdict_that_no_longer_holds_is_forgotten(
+    link: Any, amqtt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker was exchanged for one that hangs on an MQTT 5 CONNECT with a will."""
+    monkeypatch.setattr("agent.link.connection.CONNECT_S", 0.5)
+    there = amqtt()
+    memory = ProtocolMemory({f"127.0.0.1:{there.port}": "5"})
+    device = link(there.port, protocols=memory)
+    device.wait_connected()
+    assert device.session.statistics().protocol == "3.1.1"
+
+
+def test_silence_is_no_proof_and_not_made_durable(link: Any, raw: Any) -> None:
+    kept: list[Any] = []
+    memory = ProtocolMemory(keep=lambda *verdict: kept.append(verdict))
+    device = link(raw(b"\x20\x02\x00\x00").port, protocols=memory)
+    device.wait_connected()
+    assert kept == [(f"127.0.0.1:{device.session._config.port}", "3.1.1")]
+    memory.learn("other:1883", "3.1.1", sure=False)
+    assert len(kept) == 1
+
+
+# --- shared names, strict brokers ------------------------------------------------------------------------------------
+
+
+def test_a_second_device_of_the_same_name_is_reported(link: Any, mosquitto: Any) -> None:
+    there = mosquitto()
+    device = link(there.port)
+    device.wait_connected()
+    other = paho.Client(
+        paho.CallbackAPIVersion.VERSION2, client_id="lookout-cam1", protocol=paho.MQTTv5, reconnect_on_failure=False
+    )
+    other.connect("127.0.0.1", there.port)
+    error = error_of(device)
+    assert error.code == "duplicate_device_id"
+    assert "device.id" in error.message
+    statistics = device.session.statistics()
+    assert statistics.duplicate_device_id
+    assert statistics.retry_s >= 0.2  # at least the cap
+    other.disconnect()
+
+
+def test_a_subscription_that_is_refused_is_reported(link: Any, mosquitto: Any, tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite lookout/cam1/#\n")
+    there = mosquitto(f"allow_anonymous true\nacl_file {acl}")
+    device = link(there.port, groups=["gate"])
+    device.wait_connected()
+    time.sleep(0.1)
+    # mosquitto grants and filters by default, so nothing is reported; a refusal is given by hand
+    device.session.not_subscribed("lookout/_all/cmd/+/+", "Not authorized")
+    assert device.session.statistics().not_subscribed == ("lookout/_all/cmd/+/+",)
+
+
+def test_a_message_that_the_broker_does_not_allow_is_counted_and_not_repeated(
+    link: Any, mosquitto: Any, tmp_path: Path
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite lookout/cam1/status\ntopic read #\n")
+    device = link(mosquitto(f"allow_anonymous true\nacl_file {acl}").port)
+    device.wait_connected()
+    device.publisher.publish(Outgoing("events/front", b"x", qos=1))
+    device.wait_until(lambda: device.publisher.statistics().refused_by_broker == 1)
+    assert device.publisher.idle()
+
+
+def test_a_message_too_large_for_the_broker_is_dropped_and_the_next_goes(
+    link: Any, mosquitto: Any, operator: Any
+) -> None:
+    there = mosquitto("allow_anonymous true\nmax_packet_size 5000")
+    watcher = operator(there.port)
+    device = link(there.port)
+    device.wait_connected()
+    device.publisher.publish(Outgoing("events/front", b"x" * 6000, qos=1, stream="e"))
+    device.publisher.publish(Outgoing("events/front", b"small", qos=1, stream="e"))
+    watcher.wait_for_payload("lookout/cam1/events/front", b"small")
+    assert device.publisher.statistics().refused_by_broker == 1
+    assert device.session.statistics().session == 1
+
+
+def test_a_huge_message_on_3_1_1_costs_one_connection_not_the_memory(
+    link: Any, mosquitto: Any, operator: Any
+) -> None:
+    there = mosquitto()
+    device = link(there.port, protocol="3.1.1")
+    device.wait_connected()
+    watcher = operator(there.port)
+    watcher.send("lookout/cam1/cmd/device/ping", b"x" * (MAX_PACKET_BYTES + 100))
+    device.wait_connected(session=2)
+    watcher.send("lookout/cam1/cmd/device/ping", {"v": 1, "id": "next"})
+    watcher.wait_for("lookout/cam1/result/device/ping")
+    assert device.session.statistics().session <= 3
+
+
+def test_a_handlers_bug_costs_the_connection_not_the_link(link: Any, mosquitto: Any, operator: Any) -> None:
+    there = mosquitto()
+    device = link(there.port)
+    device.wait_connected()
+    [handler] = {h for h in device.session._routes.values()}
+    device.session._routes = dict.fromkeys(device.session._routes, lambda incoming: 1 / 0)
+    watcher = operator(there.port)
+    watcher.send("lookout/cam1/cmd/device/ping", {"v": 1, "id": "a"})
+    device.wait_until(lambda: device.session.statistics().state != "connected")
+    device.session._routes = dict.fromkeys(device.session._routes, handler)
+    watcher.wait_for("lookout/cam1/result/device/ping")  # it was not acknowledged, so it comes again
+
+
+def test_nothing_is_left_open_after_a_stop(link: Any, mosquitto: Any) -> None:
+    there = mosquitto()
+    before = len(os.listdir("/proc/self/fd"))
+    threads = threading.active_count()
+    for _ in range(3):
+        device = Link(there.port).start()
+        device.wait_connected()
+        device.stop()
+        del device
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert threading.active_count() == threads

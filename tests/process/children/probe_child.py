@@ -1,0 +1,54 @@
+"""A child for tests: greets, logs, and does what the environment variable PROBE says."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+
+import structlog
+
+from agent.process import lifeline
+from agent.process.channel import ChannelClosed
+from agent.process.messages import Hello, Stop
+
+
+def log() -> None:
+    structlog.get_logger(part="lens").info("probe.started", url="rtsp://me:secret@camera/1", count=3)
+    print("native rtsp://me:secret@camera/1")
+
+
+def crash() -> None:
+    print("the lens fell off", file=sys.stderr)
+    ctypes.string_at(0)
+
+
+def flood() -> None:
+    for number in range(2000):
+        structlog.get_logger().info("flood", number=number)
+    print("x" * 100_000)
+
+
+def threads() -> None:
+    for _ in range(3):
+        threading.Thread(target=signal.pause, daemon=True).start()
+
+
+ACTS = {"log": log, "crash": crash, "flood": flood, "threads": threads}
+
+
+def main() -> None:
+    channel = lifeline.enter("probe")
+    what = os.environ["PROBE"]
+    channel.send(Hello("probe", os.getpid(), versions=dict(os.environ) if what == "environment" else {}))
+    ACTS.get(what, int)()
+    try:
+        while (received := channel.receive()) is None or not isinstance(received[0], Stop):
+            pass
+    except ChannelClosed:
+        pass
+    if what == "stubborn":
+        signal.pause()
+
+
+main()

@@ -1,0 +1,26 @@
+"""A real registry and a device's state for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.registry import Shop
+from tools.registry.serve import RegistryServer
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A provisioned device and an empty registry."""
+    made = Shop(tmp_path)
+    made.provision()
+    return made
+
+
+@pytest.fixture
+def served(shop: Shop) -> Iterator[str]:
+    """The registry's URL over real HTTP."""
+    with RegistryServer(shop.registry) as server:
+        yield server.url

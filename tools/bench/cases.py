@@ -1,0 +1,189 @@
+"""The benchmarks: what is measured, and how. Each returns a frozen record with its raw numbers."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+
+from agent.clock import NS_PER_MS
+from agent.infer.preprocess import Preprocessor
+from agent.process.messages import SourceSpec
+from tools.bench.models import NANODET_M, YOLOX_NANO, BenchModel
+from tools.bench.rig import Rig
+
+VIDEO = "data/video/plaza.avi"
+WARM_FRAMES = 60
+BYTES_PER_MB = 1_000_000
+
+Progress = Callable[[str], None]
+
+
+class LoopReport(msgspec.Struct, frozen=True):
+    """Throughput of the frame loop over that of a bare ``session.run``, frames a second; rounds were interleaved."""
+
+    model: str
+    threads: int
+    frames: int
+    bare_fps: tuple[float, ...]
+    loop_fps: tuple[float, ...]
+    bare_median: float
+    loop_median: float
+    ratio: float
+
+
+class MemoryReport(msgspec.Struct, frozen=True):
+    """PSS in MB with one 640x480 camera. ``agent_part`` is a process with the loop and no more of the agent."""
+
+    agent_part: float
+    capture: float
+    worker: float
+
+
+class SwapReport(msgspec.Struct, frozen=True):
+    """Gaps of swaps in ms, and whether every frame was answered exactly once and in order.
+
+    A gap of 0 means that the new worker's first result came no later than a steady interval after the old one's last.
+    ``pause_max_ms`` is the longest time between any two results of the whole run.
+    """
+
+    swaps: int
+    frames: int
+    gaps_ms: tuple[float, ...]
+    gap_median_ms: float
+    gap_max_ms: float
+    interval_median_ms: float
+    pause_max_ms: float
+    lost: int
+    in_order: bool
+
+
+def lossless(shared: Path, video: str = VIDEO) -> SourceSpec:
+    """Return the video as a camera that waits and never ends."""
+    return SourceSpec("file", str(shared / video), pace="lossless", loop=True)
+
+
+def loop_case(shared: Path, *, rounds: int, frames: int, threads: int, progress: Progress) -> LoopReport:
+    """Measure bare runs and the frame loop in turns, each in fresh processes."""
+    model = YOLOX_NANO
+    bare, loop = [], []
+    with tempfile.TemporaryDirectory(prefix="lookout-bench-") as folder:
+        tensor = Path(folder) / "input.npy"
+        np.save(tensor, input_of(shared, model))
+        for number in range(rounds):
+            bare.append(_bare_fps(shared, model, tensor, threads, frames))
+            loop.append(_loop_fps(shared, model, threads, frames))
+            progress(f"round {number + 1} of {rounds}: bare {bare[-1]:.1f} fps, loop {loop[-1]:.1f} fps")
+    bare_median, loop_median = statistics.median(bare), statistics.median(loop)
+    return LoopReport(
+        model=model.file,
+        threads=threads,
+        frames=frames,
+        bare_fps=tuple(bare),
+        loop_fps=tuple(loop),
+        bare_median=bare_median,
+        loop_median=loop_median,
+        ratio=loop_median / bare_median,
+    )
+
+
+def input_of(shared: Path, model: BenchModel) -> np.ndarray:
+    """Return the tensor of the video's first frame."""
+    video = cv2.VideoCapture(str(shared / VIDEO))
+    read, frame = video.read()
+    video.release()
+    if not read:
+        raise FileNotFoundError(f"{shared / VIDEO} has no frame: give --shared the folder of models and videos")
+    preprocess = Preprocessor(model.spec.input)
+    buffer = preprocess.buffer()
+    preprocess(frame, buffer)
+    return buffer.tensor
+
+
+def _bare_fps(shared: Path, model: BenchModel, tensor: Path, threads: int, frames: int) -> float:
+    command = [
+        sys.executable, "-m", "tools.bench.bare",
+        str(shared / "models" / model.file), str(tensor), str(threads), str(frames),
+    ]  # fmt: skip
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _loop_fps(shared: Path, model: BenchModel, threads: int, frames: int) -> float:
+    with Rig({"plaza": lossless(shared)}) as rig:
+        rig.swap(rig.start_worker(model.load(shared, threads=threads)))
+        rig.open_cameras()
+        rig.wait_results(WARM_FRAMES)
+        started, before = time.perf_counter(), len(rig.results)
+        rig.wait_results(before + frames)
+        return (len(rig.results) - before) / (time.perf_counter() - started)
+
+
+def memory_case(shared: Path, *, frames: int) -> MemoryReport:
+    """Measure with a 640x480 camera at 25 frames a second and YOLOX-Nano, in a process without the bench's imports."""
+    with tempfile.TemporaryDirectory(prefix="lookout-bench-") as folder:
+        video = Path(folder) / "vga.avi"
+        _write_vga(shared, video)
+        command = [sys.executable, "-m", "tools.bench.lean", str(shared), str(video), str(frames)]
+        lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    agent_part, capture, worker = (int(size) / BYTES_PER_MB for size in lines[-1].split())
+    return MemoryReport(agent_part, capture, worker)
+
+
+def _write_vga(shared: Path, target: Path) -> None:
+    """Write two seconds of the shared video at 640x480."""
+    video = cv2.VideoCapture(str(shared / VIDEO))
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (640, 480))
+    for _ in range(50):
+        writer.write(cv2.resize(video.read()[1], (640, 480)))
+    writer.release()
+    video.release()
+
+
+def swap_case(shared: Path, *, swaps: int, frames: int, progress: Progress) -> SwapReport:
+    """Swap between YOLOX-Nano and NanoDet, a fresh worker each time, ``frames`` results between two swaps."""
+    with Rig({"plaza": lossless(shared)}) as rig:
+        rig.swap(rig.start_worker(YOLOX_NANO.load(shared)))
+        rig.open_cameras()
+        rig.wait_results(frames)
+        for number in range(1, swaps + 1):
+            model = NANODET_M if number % 2 else YOLOX_NANO
+            worker = rig.start_worker(model.load(shared), candidate=True)
+            worker.promote()
+            rig.swap(worker)
+            rig.wait_swaps(number + 1)
+            rig.wait_results(len(rig.results) + frames)
+            _close_retired(rig)
+            progress(f"swap {number} of {swaps}: gap {rig.swaps[-1].gap_ms:.1f} ms")
+        statistics_ = rig.pipeline.statistics()
+        sequence = [result.frame.sequence for result in rig.results]
+        times_ns = rig.times_ns[: len(sequence)]
+        gaps = tuple(swap.gap_ms for swap in rig.swaps if swap.gap_ms is not None)
+    intervals = [(b - a) / NS_PER_MS for a, b in itertools.pairwise(times_ns)]
+    return SwapReport(
+        swaps=len(gaps),
+        frames=len(sequence),
+        gaps_ms=gaps,
+        gap_median_ms=statistics.median(gaps),
+        gap_max_ms=max(gaps),
+        interval_median_ms=statistics.median(intervals),
+        pause_max_ms=max(intervals),
+        lost=statistics_.lost,
+        in_order=sequence == list(range(len(sequence))),
+    )
+
+
+def _close_retired(rig: Rig) -> None:
+    """Close what the pipeline handed back, away from here, as the agent does."""
+    for worker in rig.retired_workers:
+        threading.Thread(target=worker.close, name=f"lookout-close-{worker.name}").start()
+    rig.retired_workers.clear()

@@ -1,0 +1,148 @@
+"""The real frame loop without the rest of the agent: capture process, pipeline and workers, and what they tell.
+
+For benchmarks and for tests that drive the loop themselves. Everything the pipeline tells is kept in lists; a waiting
+thread is woken by each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from agent.capture.handle import CaptureHandle
+from agent.clock import monotonic_ns
+from agent.loop.pipeline import Pipeline
+from agent.loop.records import ServedSample, SwapSeen
+from agent.process.child import Spawner
+from agent.process.messages import Load, SourceSpec
+from agent.serve.handle import WorkerHandle
+from agent.supervise.heartbeat import Heartbeats
+from agent.types import CameraName, PipelineName, ReleaseId, Result
+from tools.bench.models import LABELS, SCORE
+
+START_S = 60.0
+WAIT_S = 60.0
+
+
+class Rig:
+    """A pipeline over ``cameras``, its processes, and what was seen of them. Use it as a context manager."""
+
+    def __init__(self, cameras: Mapping[str, SourceSpec], *, in_flight: int = 3) -> None:
+        self.results: list[Result] = []
+        self.times_ns: list[int] = []
+        self.swaps: list[SwapSeen] = []
+        self.samples: list[ServedSample] = []
+        self.lost: list[tuple[ReleaseId, str, bool]] = []
+        self.bad: list[str] = []
+        self.retired_workers: list[WorkerHandle] = []
+        self.logs: list[tuple[str, Mapping[str, Any]]] = []
+        self._told = threading.Condition()
+        self._numbers = itertools.count(1)
+        self._cameras = {CameraName(name): source for name, source in cameras.items()}
+        self._workers: list[WorkerHandle] = []
+        self._undo = contextlib.ExitStack()
+        self.spawner = Spawner(lambda child, line: self.logs.append((child, line)))
+        self.capture = CaptureHandle(self.spawner)
+        self.pipeline = Pipeline(
+            PipelineName("rig"),
+            tuple(self._cameras),
+            in_flight=in_flight,
+            capture=self.capture,
+            events=self,
+            sinks=[self._result],
+            heartbeat=Heartbeats(monotonic_ns).add("rig", 10.0),
+            lossless=[name for name, source in self._cameras.items() if source.pace == "lossless"],
+        )
+
+    def __enter__(self) -> Rig:
+        self._undo.callback(self.spawner.close)
+        self._undo.callback(self._close_workers)
+        self._undo.callback(self.capture.close)
+        self._undo.callback(self.pipeline.stop)
+        self.pipeline.start()
+        self.capture.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._undo.close()
+
+    def open_cameras(self) -> None:
+        """Let the frames come."""
+        for name, source in self._cameras.items():
+            self.capture.open(name, source, self.pipeline)
+
+    def start_worker(self, load: Load, *, candidate: bool = False) -> WorkerHandle:
+        """Start a worker; the rig closes it in the end."""
+        worker = WorkerHandle.start(
+            self.spawner, name=f"worker-{next(self._numbers)}", load=load, candidate=candidate, timeout_s=START_S
+        )
+        self._workers.append(worker)
+        return worker
+
+    def swap(self, worker: WorkerHandle, labels: Sequence[str] = LABELS, score: float = SCORE) -> None:
+        """Let a worker serve."""
+        self.pipeline.swap(worker, labels=labels, score=score)
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+        """Return once ``condition`` holds. Raises :class:`TimeoutError`, which says for ``what`` was waited."""
+        with self._told:
+            if not self._told.wait_for(condition, timeout_s):
+                raise TimeoutError(f"waited {timeout_s:g} s for {what}: {self.pipeline.statistics()}")
+
+    def wait_results(self, count: int, timeout_s: float = WAIT_S) -> None:
+        """Return once there are ``count`` results."""
+        self.wait(lambda: len(self.results) >= count, f"{count} results", timeout_s)
+
+    def wait_swaps(self, count: int) -> None:
+        """Return once the first answers after ``count`` swaps were seen."""
+        self.wait(lambda: len(self.swaps) >= count, f"{count} swaps")
+
+    def _close_workers(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+    # --- what the pipeline tells, on its thread ----------------------------------------------------------------------
+
+    def _result(self, result: Result) -> None:
+        with self._noted():
+            self.times_ns.append(monotonic_ns())
+            self.results.append(result)
+
+    def swapped(self, pipeline: PipelineName, swap: SwapSeen) -> None:
+        """Keep it."""
+        del pipeline
+        with self._noted():
+            self.swaps.append(swap)
+
+    def served(self, pipeline: PipelineName, sample: ServedSample) -> None:
+        """Keep it."""
+        del pipeline
+        with self._noted():
+            self.samples.append(sample)
+
+    def worker_lost(self, pipeline: PipelineName, release: ReleaseId, reason: str, fell_back: bool) -> None:
+        """Keep it."""
+        del pipeline
+        with self._noted():
+            self.lost.append((release, reason, fell_back))
+
+    def bad_output(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
+        """Keep it."""
+        del pipeline, release
+        with self._noted():
+            self.bad.append(reason)
+
+    def retired(self, pipeline: PipelineName, worker: WorkerHandle) -> None:
+        """Keep it; it is closed in the end."""
+        del pipeline
+        with self._noted():
+            self.retired_workers.append(worker)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        with self._told:
+            yield
+            self._told.notify_all()

