@@ -43,6 +43,8 @@ from agent.supervise.local import LocalServer
 from agent.supervise.lock import StateLock
 from agent.supervise.notify import Notifier
 from agent.supervise.watchdog import Watchdog
+from agent.telemetry.probes import Probes, host_probes
+from agent.telemetry.reporter import Reporter
 from agent.types import CameraName, PipelineName
 from agent.versions import versions
 
@@ -96,7 +98,7 @@ class Agent:
         self._workers = Workers(self._spawner)
         stack.callback(self._workers.close)
         self._publisher = Publisher(self._topics, MemoryOutbox(), pulse=self._beat("publisher"))
-        self._capture = CaptureHandle(self._spawner)
+        self._capture = CaptureHandle(self._spawner, pulse=self._beat("capture"))
         self._announcer = Announcer(self._publisher.publish, self._config.report)
         self._deployer = self._build_deployer()
         self._pipelines = {PipelineName(name): self._build_pipeline(name) for name in self._config.pipelines}
@@ -213,7 +215,6 @@ class Agent:
             groups=self._config.device.groups,
             versions=versions(),
             pid=os.getpid(),
-            boot=self._journal.boots(),
             host=describe(),
         )
         self._identity = identity
@@ -222,6 +223,16 @@ class Agent:
 
     def _begin_reporting(self) -> None:
         self._begin(LocalServer(self._folders.socket, {"status": self._status}))
+        self._begin(
+            Reporter(
+                self._publisher.publish,
+                Probes(host_probes(self._folders.state)),
+                interval_s=self._config.report.telemetry_s,
+                pipelines=self._readings.pipeline_statistics,
+                link=self._readings.link,
+                pulse=self._beat("telemetry"),
+            )
+        )
         self._begin(Watchdog(self._beats, self._notifier))
         self._notifier.ready(f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines")
 

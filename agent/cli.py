@@ -82,7 +82,8 @@ def run(config: ConfigOption) -> None:
     Example: lookout run -c /etc/lookout/agent.yaml
     """
     loaded = _load(config)
-    import agent.logs.lean  # noqa: F401 - before anything that imports structlog: it keeps Rich out
+    import agent.lean  # noqa: F401 - before anything that imports structlog: it keeps Rich out
+
     from agent.app import run as run_agent
 
     raise typer.Exit(run_agent(loaded))

@@ -6,14 +6,14 @@ One reading of the parts serves whoever asks: ``lookout status``, the ``info`` m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.deploy.records import DeploymentStatus
 from agent.link.client import SessionStatistics
 from agent.link.messages import Info, ModelInfo, Trust
 from agent.loop.records import CameraStatistics, PipelineStatistics
 from agent.supervise.status import BrokerStatus, CameraStatus, PipelineStatus, Status
-from agent.types import PipelineName
+from agent.types import Digest, PipelineName
 
 HEALTHY = frozenset({"streaming", "ended"})
 STARTING = "opening"
@@ -28,13 +28,16 @@ class Identity:
     groups: tuple[str, ...]
     versions: Mapping[str, str]
     pid: int
-    boot: int
     host: Mapping[str, str | int | float | None]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at every part. ``session`` is None where no broker is configured; ``problems`` are the parts' own."""
+    """One look at every part.
+
+    ``session`` is None where no broker is configured; ``problems`` are the parts' own. ``providers`` is what this
+    host's ONNX Runtime offers, ``runs_on`` what each loaded release really uses, by its digest.
+    """
 
     pipelines: Mapping[PipelineName, PipelineStatistics]
     deployments: Sequence[DeploymentStatus]
@@ -44,7 +47,9 @@ class Reading:
     memory_mb: Mapping[str, float]
     trust: Trust
     problems: tuple[str, ...] = ()
+    boot: int = 0
     providers: tuple[str, ...] = ()
+    runs_on: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
 
 
 def degraded(reading: Reading) -> tuple[str, ...]:
@@ -81,7 +86,7 @@ def status(identity: Identity, reading: Reading) -> Status:
             for camera in statistics.cameras.values()
         ),
         pipelines=tuple(
-            _pipeline(name, statistics, deployments.get(name), reading.providers)
+            _pipeline(name, statistics, deployments.get(name), reading.runs_on)
             for name, statistics in reading.pipelines.items()
         ),
         broker=_broker(reading),
@@ -105,7 +110,10 @@ def _camera(pipeline: PipelineName, camera: CameraStatistics) -> CameraStatus:
 
 
 def _pipeline(
-    name: PipelineName, statistics: PipelineStatistics, deployment: DeploymentStatus | None, providers: tuple[str, ...]
+    name: PipelineName,
+    statistics: PipelineStatistics,
+    deployment: DeploymentStatus | None,
+    runs_on: Mapping[Digest, tuple[str, ...]],
 ) -> PipelineStatus:
     serving, current = statistics.serving, statistics.current
     return PipelineStatus(
@@ -113,7 +121,7 @@ def _pipeline(
         model=current.model if current else None,
         version=current.version if current else None,
         digest=current.digest if current else None,
-        providers=providers if current else (),
+        providers=runs_on.get(current.digest, ()) if current else (),
         latency_ms_p50=round(serving.p50_ms, 2) if serving else None,
         latency_ms_p95=round(serving.p95_ms, 2) if serving else None,
         deployment=deployment.state.value if deployment else "idle",
@@ -154,7 +162,7 @@ def info(identity: Identity, reading: Reading) -> Info:
         providers=reading.providers,
         cameras=tuple(cameras),
         models=models,
-        boot=identity.boot,
+        boot=reading.boot,
         session=reading.session.session if reading.session else 0,
         protocol=(reading.session.protocol or "") if reading.session else "",
         trust=reading.trust,

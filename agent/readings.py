@@ -9,10 +9,12 @@ from pathlib import Path
 from agent.capture.handle import CaptureHandle
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
+from agent.errors import StorageError
 from agent.link.client import Session
 from agent.link.messages import Trust
 from agent.link.publisher import Publisher
 from agent.loop.pipeline import Pipeline
+from agent.loop.records import PipelineStatistics
 from agent.overview import Reading
 from agent.process.memory import pss_bytes
 from agent.serve.handle import Workers
@@ -40,7 +42,7 @@ class Readings:
         outbox = self.publisher.statistics().outbox
         problem = self.journal.problem
         return Reading(
-            pipelines={name: pipeline.statistics() for name, pipeline in self.pipelines.items()},
+            pipelines={reading.pipeline: reading for reading in self.pipeline_statistics()},
             deployments=self.deployer.status(),
             session=None if self.session is None else self.session.statistics(),
             queued=outbox.waiting + outbox.unacknowledged,
@@ -48,13 +50,41 @@ class Readings:
             memory_mb=self.memory_mb(),
             trust=self._trust(),
             problems=(f"journal: {problem}",) if problem else (),
+            boot=self._boot(),
             providers=self.workers.providers(),
+            runs_on={worker.release.digest: worker.ready.providers for worker in self.workers.living()},
         )
+
+    def pipeline_statistics(self) -> tuple[PipelineStatistics, ...]:
+        """Return a snapshot of each pipeline."""
+        return tuple(pipeline.statistics() for pipeline in self.pipelines.values())
+
+    def link(self) -> dict[str, int]:
+        """Return the counters of what goes to the broker."""
+        publisher = self.publisher.statistics()
+        outbox, session = publisher.outbox, self.session.statistics() if self.session else None
+        return {
+            "published": publisher.published,
+            "sent": publisher.sent,
+            "acknowledged": publisher.acknowledged,
+            "waiting": outbox.waiting,
+            "unacknowledged": outbox.unacknowledged,
+            "expired": outbox.expired,
+            "dropped": outbox.dropped + outbox.dropped_durable + publisher.refused_by_inbox,
+            "sessions": session.session if session else 0,
+            "failures": session.failures if session else 0,
+        }
 
     def memory_mb(self) -> dict[str, float]:
         """Return the PSS of the agent, of capture and of each worker, MB."""
         found = {"agent": pss_bytes("self") / MB, "capture": self.capture.memory_bytes() / MB}
         return found | {worker.name: worker.memory_bytes() / MB for worker in self.workers.living()}
+
+    def _boot(self) -> int:
+        try:
+            return self.journal.boots()
+        except StorageError:  # the journal's own problem is told apart
+            return 0
 
     def _trust(self) -> Trust:
         if self.registry_url is None:

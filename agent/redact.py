@@ -19,7 +19,7 @@ _SECRET_KEY = re.compile(
 # As far as the last @ without a blank: a password with a slash in it is a mistake, but must not be shown for it.
 _USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", re.IGNORECASE)
 _QUERY = re.compile(
-    r"(?P<key>[?&;](?:user|usr|username|login|pass|pwd|passwd|password|secret|token|access_token|api_?key|key"
+    r"(?P<key>[?&;/](?:user|usr|username|login|pass|pwd|passwd|password|secret|token|access_token|api_?key|key"
     r"|auth|sig|signature)=)[^&#;\s]*",
     re.IGNORECASE,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.config.layers import Loaded
-from agent.config.schema import Config, DeviceSource, FileSource, ImagesSource, UrlSource
+from agent.config.schema import Config, DeviceSource, FileSource, ImagesSource, UrlSource, inference_threads
 from agent.deploy.records import DeploySettings, PipelineSettings
 from agent.process.messages import RegistryAccess, SourceSpec
 from agent.types import CameraName, PipelineName
@@ -52,18 +52,13 @@ def lossless_cameras(config: Config) -> frozenset[CameraName]:
     )
 
 
-def threads_for(configured: int, cores: int) -> int:
-    """Return ONNX Runtime's threads: as configured, else one fewer than the cores, at least 1."""
-    return configured or max(1, cores - 1)
-
-
 def deploy_settings(config: Config, cores: int) -> DeploySettings:
     """Return what deployment needs to know; the CPU always comes last among the providers."""
     deploy, inference = config.deploy, config.inference
     wanted = tuple(name for name in inference.providers if name != PROVIDER_OF_LAST_RESORT)
     return DeploySettings(
         providers=(*wanted, PROVIDER_OF_LAST_RESORT),
-        threads=threads_for(inference.threads, cores),
+        threads=inference_threads(inference, cores),
         spin=inference.spin,
         device_class=config.device.klass,
         load_timeout_s=deploy.load_timeout_s,
@@ -83,7 +78,7 @@ def deploy_settings(config: Config, cores: int) -> DeploySettings:
 def pipeline_settings(config: Config) -> tuple[PipelineSettings, ...]:
     """Return what deployment needs to know of each pipeline."""
     return tuple(
-        PipelineSettings(PipelineName(name), model=pipeline.model, score=pipeline.score)
+        PipelineSettings(PipelineName(name), model=pipeline.model, score=pipeline.score, labels=pipeline.labels)
         for name, pipeline in config.pipelines.items()
     )
 

@@ -62,23 +62,28 @@ def wait_for_port(port: int, timeout_s: float = 10.0) -> None:
     raise TimeoutError(f"nothing listens on port {port} after {timeout_s} s")
 
 
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
-    """A factory of mosquitto brokers on loopback: ``mosquitto(extra="…")`` appends lines to its configuration."""
+def start_mosquitto(folder: Path, extra: str = "allow_anonymous true") -> Broker:
+    """Start a mosquitto whose files lie in ``folder``; the test is skipped where the program is absent."""
     program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
     if program is None:
         pytest.skip("mosquitto is absent: apt-get install mosquitto")
+    port = free_port()
+    config = folder / f"mosquitto-{port}.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nuser root\n{extra}\n")
+    command = [program, "-c", str(config)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_port(port)
+    return Broker("127.0.0.1", port, process, command)
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """A factory of mosquitto brokers on loopback: ``mosquitto(extra="…")`` appends lines to its configuration."""
     brokers: list[Broker] = []
 
     def start(extra: str = "allow_anonymous true") -> Broker:
-        port = free_port()
-        config = tmp_path / f"mosquitto-{port}.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nuser root\n{extra}\n")
-        command = [program, "-c", str(config)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        broker = Broker("127.0.0.1", port, process, command)
+        broker = start_mosquitto(tmp_path, extra)
         brokers.append(broker)
-        wait_for_port(port)
         return broker
 
     yield start

@@ -16,6 +16,7 @@ PURE = {
     "capture.reconnect",
     "config.checks",
     "config.describe",
+    "config.keypath",
     "config.problems",
     "config.reader",
     "config.schema",

@@ -81,6 +81,13 @@ class CameraEvents(Protocol):
         """Take granted slots back: the process was reaped. The camera will be opened anew."""
 
 
+class Pulse(Protocol):
+    """The part of a heartbeat that the reader's thread calls."""
+
+    def waiting(self, bound_s: float) -> None:
+        """Say that nothing may happen for ``bound_s``."""
+
+
 class CaptureStatistics(msgspec.Struct, frozen=True):
     """``restarts``: processes that had to be replaced; ``last_reason``: why the last one was, in words."""
 
@@ -93,8 +100,11 @@ class CaptureStatistics(msgspec.Struct, frozen=True):
 class CaptureHandle:
     """The capture process as the agent sees it."""
 
-    def __init__(self, spawner: Spawner, *, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, spawner: Spawner, *, chance: Callable[[], float] = random.random, pulse: Pulse | None = None
+    ) -> None:
         self._spawner = spawner
+        self._pulse = pulse
         self._chance = chance
         self._lock = threading.Lock()
         self._book: Book[CameraEvents] = Book()
@@ -191,10 +201,12 @@ class CaptureHandle:
             delay_s = reconnect.failed((monotonic_ns() - started_ns) / NS_PER_S, self._chance())
             log.error("capture.lost", reason=reason, restart_in_s=round(delay_s, 2))
             self._tell_lost(reason)
+            self._waiting(delay_s)
             self._stop.wait(delay_s)
 
     def _live_once(self) -> str:
         """Start a process and read from it until it is gone and reaped; return why, in words."""
+        self._waiting(START_S)
         try:
             child = self._spawner.start(SPEC)
         except ChildError as error:
@@ -218,8 +230,10 @@ class CaptureHandle:
             self._listening = True
             for message in self._book.to_open():
                 self._send(message)
+        self._waiting(HUNG_S)
         while (received := child.channel.receive(HUNG_S)) is not None:
             self._dispatch(received)
+            self._waiting(HUNG_S)
         return f"the capture process said nothing for {HUNG_S:g} s"
 
     def _bury(self, child: Child, reason: str) -> str:
@@ -229,12 +243,17 @@ class CaptureHandle:
         if not reason:  # it closed its channel, so it is ending; let it say how
             child.wait(DYING_S)
         child.kill()
+        self._waiting(START_S)
         # One that SIGKILL cannot end sits in the kernel and never comes back to write: going on is safe.
         child.wait(START_S)
         self._read_rest(child)
         child.close()
         ending = child.describe_exit()
-        return f"{reason}; {ending}" if reason else f"the capture process {ending}"
+        return f"{reason}; {ending}" if reason else f"the capture process is gone: {ending}"
+
+    def _waiting(self, bound_s: float) -> None:
+        if self._pulse is not None:
+            self._pulse.waiting(bound_s)
 
     def _greet(self, child: Child) -> None:
         received = child.channel.receive(START_S)

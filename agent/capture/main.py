@@ -6,6 +6,8 @@ grabs. The process holds no secret but its cameras' URLs and ends with its chann
 
 from __future__ import annotations
 
+import agent.lean  # noqa: F401 - first, for its effect on what follows
+
 import os
 import sys
 

@@ -132,7 +132,7 @@ class Journal:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('clean_stop', '1')")
 
     def boots(self) -> int:
-        """Return how often the agent was started with this journal, this time included once :meth:`begin` was called."""
+        """Return how often the agent was started with this journal; this time counts once :meth:`begin` was called."""
         with self.database.reading() as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'boot_counter'").fetchone()
         return int(row[0]) if row else 0

@@ -14,13 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from agent.deploy.golden import Comparison, Sighting, Tolerance, compare
 from agent.deploy.lanes import Cancel, Cancelled
 from agent.deploy.loading import Loaded, Loader
 from agent.deploy.records import DeploySettings, Latency, TrialRecord, VariantRecord
 from agent.errors import LookoutError, StorageError, TrialFailed
+from agent.process import rows
 from agent.process.messages import Output
 from agent.registry.manifest import Golden, Manifest
 from agent.registry.store import StoredRelease
@@ -145,12 +144,11 @@ def expected_in(picture: Golden) -> tuple[Sighting, ...]:
 def seen_in(output: Output, manifest: Manifest) -> tuple[Sighting, ...]:
     """Return what a worker answered, in words. Raises :class:`TrialFailed` for a class without a label."""
     if output.detections is not None:
-        rows = np.frombuffer(output.detections, dtype=np.float32).reshape(-1, 6).tolist()
         return tuple(
-            Sighting(_label(manifest, class_id), score, (x1, y1, x2, y2)) for x1, y1, x2, y2, score, class_id in rows
+            Sighting(_label(manifest, class_id), score, (x1, y1, x2, y2))
+            for x1, y1, x2, y2, score, class_id in rows.boxes(output.detections)
         )
-    rows = np.frombuffer(output.classes or b"", dtype=np.float32).reshape(-1, 2).tolist()
-    return tuple(Sighting(_label(manifest, class_id), score) for score, class_id in rows)
+    return tuple(Sighting(_label(manifest, class_id), score) for score, class_id in rows.classes(output.classes or b""))
 
 
 def _label(manifest: Manifest, class_id: float) -> str:

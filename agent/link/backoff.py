@@ -32,7 +32,9 @@ class Backoff:
             return self._cap_s * (1 + draw)
         return bound * draw
 
-    def lasted(self, seconds: float) -> None:
-        """Take note that a connection stood for so long before it ended."""
-        if seconds >= self._stable_s:
+    def lasted(self, seconds: float) -> bool:
+        """Take note that a connection stood for so long before it ended; tell whether that was long."""
+        stable = seconds >= self._stable_s
+        if stable:
             self.failures = 0
+        return stable

@@ -1,10 +1,10 @@
 """The session with the broker: one thread, ``lookout-mqtt``, that connects, stays connected, and comes back.
 
 The broker knows the device by a stable client id and keeps its subscriptions and unacknowledged commands for
-:data:`SESSION_EXPIRY_S` while it is away. On every connection the session publishes ``online``, subscribes, and lets
+:data:`SESSION_EXPIRY_S` while it is away. On every connection the session subscribes, publishes ``online``, and lets
 its supply queue what must stand at the broker; the will, delayed by :data:`WILL_DELAY_S` on MQTT 5, says ``offline``.
 The session listens to its own ``status``: an ``offline`` while it is connected is a late will and is answered with
-``online``.
+``online``. ``online`` means commandable: it follows the broker's answer to the subscriptions.
 
 Messages go to the handler whose route matches, on this thread, which must not block; the broker is told that a message
 need not come again when the handler calls its ``acknowledge``, from any thread.
@@ -23,7 +23,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -32,7 +31,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from agent.config.schema import Mqtt
 from agent.errors import ConfigError
-from agent.link import faults
+from agent.link import access, faults
 from agent.link.backoff import Backoff
 from agent.link.connection import CONNECT_S, Connection, Plan, Received
 from agent.link.messages import Failure
@@ -51,6 +50,9 @@ DRAIN_S = 0.9
 
 GOODBYE_S = 0.5
 """How long a stop waits for the broker to take ``offline``."""
+
+SUSPICIOUS = 3
+"""Connections in a row that ended soon after they were made, from which on another device of our name is suspected."""
 
 RESOLVE_S = 60.0
 """Name resolution cannot be interrupted and takes up to this long with a dead name server."""
@@ -124,6 +126,8 @@ class Session:
         self._clean_next = False
         self._sure = True
         self._opened_at: float | None = None
+        self._online = False
+        self._short = 0
         self._state = SessionStatistics(broker=self._broker)
         self._thread = threading.Thread(target=self._run, name="lookout-mqtt", daemon=True)
         supply.listen(self.wake)
@@ -161,7 +165,7 @@ class Session:
                 delay_s = self._attempt()
             except Exception:  # the thread's last line: a bug in a handler costs this connection, not the link
                 log.exception("mqtt.crashed", broker=self._broker)
-                delay_s = self._backoff.delay_s("long", self._random.random())
+                delay_s = self._failed(faults.crashed(self._broker))
             self._pulse.waiting(delay_s + RESOLVE_S)
             self._stopping.wait(delay_s)
         self._tell(state="stopped", retry_s=0.0)
@@ -176,10 +180,11 @@ class Session:
         self._tell(state="connecting", retry_s=0.0)
         self._pulse.waiting(RESOLVE_S + 4 * CONNECT_S)
         try:
+            self._opened_at = None
             connection = Connection(self._plan(), self, self._supply, self._wake_in)
         except faults.BrokerFault as fault:
             return self._failed(fault)
-        self._connection, self._opened_at = connection, None
+        self._connection, self._online = connection, False
         try:
             connection.open()
             self._serve(connection)
@@ -223,7 +228,10 @@ class Session:
         if fault.unsure:
             self._protocols.forget(self._broker)
         if self._opened_at is not None:
-            self._backoff.lasted(time.monotonic() - self._opened_at)
+            lasted = self._backoff.lasted(time.monotonic() - self._opened_at)
+            self._short = 0 if lasted else self._short + 1
+            if self._short >= SUSPICIOUS:
+                fault = faults.suspect(fault, self._short)
         delay_s = self._backoff.delay_s(fault.patience, self._random.random())
         if not self._stopping.is_set():
             log.warning("mqtt.no_connection", code=fault.code, error=fault.message, retry_s=round(delay_s, 1))
@@ -247,14 +255,14 @@ class Session:
 
     def _plan(self) -> Plan:
         config = self._config
-        tls = self._tls()
+        password, tls = access.password(config), access.tls_context(config)
         return Plan(
             host=self._host,
             port=config.port,
             protocol=self._protocol(tls),
             client_id=f"{self._topics.prefix}-{self._topics.device}".replace("/", "-"),
             username=config.username,
-            password=self._password(),
+            password=password,
             tls=tls,
             keepalive_s=config.keepalive_s,
             will_topic=self._topics.status,
@@ -271,70 +279,39 @@ class Session:
         known = self._protocols.get(self._broker)
         if known is not None:
             return known
-        protocol, self._sure = probe(lambda: self._dial(tls), self._broker, self._halt_in)
+        protocol, self._sure = probe(lambda: access.dial(self._config, tls), self._broker, self._halt_in)
         log.info("mqtt.probed", broker=self._broker, protocol=protocol, sure=self._sure)
         return protocol
-
-    def _dial(self, tls: ssl.SSLContext | None) -> socket.socket:
-        """Connect once, for the probe. Raises BrokerFault."""
-        try:
-            peer = socket.create_connection((self._host, self._config.port), CONNECT_S)
-            if tls is None:
-                return peer
-            try:
-                return tls.wrap_socket(peer, server_hostname=self._host)
-            except OSError:
-                peer.close()
-                raise
-        except (OSError, UnicodeError) as error:
-            raise faults.not_connected(self._broker, error) from error
-
-    def _tls(self) -> ssl.SSLContext | None:
-        """Make the context anew at each attempt: certificates are renewed on disk. Raises BrokerFault."""
-        tls = self._config.tls
-        if tls is None:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=tls.ca_file)
-        except OSError as error:
-            raise faults.unreadable(tls.ca_file or "system certificates", "mqtt.tls.ca_file", error) from error
-        if tls.cert_file is not None:
-            try:
-                context.load_cert_chain(tls.cert_file, tls.key_file)
-            except OSError as error:
-                raise faults.unreadable(tls.cert_file, "mqtt.tls.cert_file or key_file", error) from error
-        return context
-
-    def _password(self) -> str | None:
-        """Read the password anew at each attempt: it may have been changed. Raises BrokerFault."""
-        if self._config.password is not None:
-            return self._config.password.get_secret_value()
-        if self._config.password_file is None:
-            return None
-        try:
-            return Path(self._config.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise faults.unreadable(self._config.password_file, "mqtt.password_file", error) from error
 
     # --- what the connection tells (connection.Events) ---------------------------------------------------------------
 
     def opened(self) -> None:
-        """Say that we are here, subscribe, and bring the broker up to date."""
+        """Subscribe, and bring the broker up to date."""
         connection = self._connection
         assert connection is not None
-        protocol = connection.plan.protocol
         self._opened_at = time.monotonic()
-        self._protocols.learn(self._broker, protocol, sure=self._sure)
-        connection.publish(self._topics.status, ONLINE, retain=True)
+        self._protocols.learn(self._broker, connection.plan.protocol, sure=self._sure)
         connection.subscribe((self._topics.status, *self._routes))
         self._supply.connected()
-        log.info("mqtt.connected", broker=self._broker, protocol=protocol, session=self._state.session + 1)
+
+    def subscribed(self, refused: Mapping[str, str]) -> None:
+        """Say that we are here: only now does a command reach us for certain."""
+        connection = self._connection
+        assert connection is not None
+        self._online = True
+        connection.publish(self._topics.status, ONLINE, retain=True)
+        for topic_filter, reason in refused.items():
+            log.error(
+                "mqtt.not_subscribed", filter=topic_filter, reason=reason, remedy="check the broker's access list"
+            )
+        session, protocol = self._state.session + 1, connection.plan.protocol
+        log.info("mqtt.connected", broker=self._broker, protocol=protocol, session=session)
         self._tell(
             state="connected",
             protocol=protocol,
-            session=self._state.session + 1,
+            session=session,
             last_error=None,
-            not_subscribed=(),
+            not_subscribed=tuple(refused),
         )
 
     def received(self, message: Received) -> None:
@@ -352,7 +329,7 @@ class Session:
             self._tell(malformed=self._state.malformed + 1)
             acknowledge()
         elif message.topic == self._topics.status:
-            if message.payload == OFFLINE and not self._stopping.is_set():
+            if message.payload == OFFLINE and self._online and not self._stopping.is_set():
                 log.info("mqtt.late_will", broker=self._broker)
                 connection.publish(self._topics.status, ONLINE, retain=True)
             acknowledge()
@@ -369,11 +346,6 @@ class Session:
                 message.correlation,
             )
             handler(incoming)
-
-    def not_subscribed(self, topic_filter: str, reason: str) -> None:
-        """Report a subscription that the broker refuses: commands on it will not come."""
-        log.error("mqtt.not_subscribed", filter=topic_filter, reason=reason, remedy="check the broker's access list")
-        self._tell(not_subscribed=(*self._state.not_subscribed, topic_filter))
 
     def _handler(self, topic: str) -> Handler | None:
         for topic_filter, handler in self._routes.items():

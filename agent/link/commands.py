@@ -9,10 +9,10 @@ between neither loses nor repeats it; its answer is remembered before it is sent
 from memory. Where the agent ended between the two, a verb marked ``repeatable`` runs again, any other is answered
 ``interrupted``. A command without an ``id`` runs each time it is sent.
 
-A handler returns its result, or raises :class:`~agent.errors.LookoutError`, or returns a :class:`Deferred` that it
+A handler returns its result, or raises :class:`~agent.errors.LookoutError`, or returns a :class:`~agent.link.verbs.Deferred` that it
 answers later from any thread. Long work is not waited for: ``model/deploy`` answers as soon as the deployment is
 accepted, and its progress is what ``deploy/<pipeline>`` shows; a handler whose answer *is* the end of the work (a
-snapshot, a diagnosis) takes a :class:`Deferred`.
+snapshot, a diagnosis) takes a :class:`~agent.link.verbs.Deferred`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from agent.link import envelope
 from agent.link.memory import Answered, CommandMemory, Fresh, Pending
 from agent.link.messages import Arguments, CommandResult, encode, failure, success
 from agent.link.topics import Address, Topics, relative
+from agent.link.verbs import Deferred, Handled, Verb
 from agent.link.wire import Incoming, NoPulse, Pulse
 from agent.types import Correlation, Outgoing
 
@@ -39,12 +40,10 @@ ANSWER_PRIORITY = 100
 """Answers go before anything else that waits."""
 
 HANDLER_S = 60.0
-"""A handler that takes longer counts as hung; it should have returned a :class:`Deferred`."""
+"""A handler that takes longer counts as hung; it should have returned a :class:`~agent.link.verbs.Deferred`."""
 
 IDLE_S = 30.0
 """How long the thread waits at a time: only so that its heartbeat is renewed."""
-
-_A = TypeVar("_A", bound=Arguments)
 
 
 class Busy(CommandError):
@@ -69,57 +68,6 @@ class InternalError(CommandError):
     """A bug in a handler; its traceback is in the log."""
 
     code = "internal"
-
-
-class Deferred:
-    """An answer that comes later. The first of :meth:`answer` and :meth:`fail` counts, from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._outcome: msgspec.Struct | LookoutError | None = None
-        self._then: Callable[[msgspec.Struct | LookoutError], None] | None = None
-
-    def answer(self, result: msgspec.Struct) -> None:
-        """Give the result."""
-        self._settle(result)
-
-    def fail(self, error: LookoutError) -> None:
-        """Give the reason why there is none."""
-        self._settle(error)
-
-    def then(self, tell: Callable[[msgspec.Struct | LookoutError], None]) -> None:
-        """Call ``tell`` once with the outcome, at once if it is there already. For the router."""
-        with self._lock:
-            self._then = tell
-            outcome = self._outcome
-        if outcome is not None:
-            tell(outcome)
-
-    def _settle(self, outcome: msgspec.Struct | LookoutError) -> None:
-        with self._lock:
-            if self._outcome is not None:
-                return
-            self._outcome = outcome
-            tell = self._then
-        if tell is not None:
-            tell(outcome)
-
-
-Handled = msgspec.Struct | Deferred
-
-
-class Verb(msgspec.Struct, frozen=True):
-    """A row of the table: ``name`` is ``<part>/<verb>``; ``repeatable``: doing it twice does no more than once."""
-
-    name: str
-    form: type[Arguments]
-    handler: Callable[[Any], Handled]
-    repeatable: bool = False
-
-
-def verb(name: str, form: type[_A], handler: Callable[[_A], Handled], *, repeatable: bool = False) -> Verb:
-    """Make a row whose handler takes what its form holds (the type checker sees to it)."""
-    return Verb(name, form, handler, repeatable)
 
 
 class RouterStatistics(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,11 +87,11 @@ class Events(Protocol):
     def opened(self) -> None:
         """Take note that the broker accepted the connection."""
 
+    def subscribed(self, refused: Mapping[str, str]) -> None:
+        """Take note that the broker answered the subscriptions; ``refused``: filter → why."""
+
     def received(self, message: Received) -> None:
         """Take a message."""
-
-    def not_subscribed(self, topic_filter: str, reason: str) -> None:
-        """Take note that the broker refuses a subscription."""
 
 
 class _Client(paho.Client):
@@ -117,13 +117,13 @@ class Connection:
         self._wake = wake
         self._fault: faults.BrokerFault | None = None
         self.accepted = False
-        self._opened_by = 0.0
+        self._answer_by: float | None = None
         self._window = WINDOW
         self._max_packet = 2**28
         self._may_retain = True
         self._max_qos = 1
         self._unacknowledged: OrderedDict[int, tuple[Letter | None, float]] = OrderedDict()
-        self._subscribing: dict[int, tuple[str, ...]] = {}
+        self._subscribing: tuple[str, ...] = ()
         self._selector = selectors.DefaultSelector()
         self._client = self._make_client()
 
@@ -158,7 +158,7 @@ class Connection:
             self._client.connect(plan.host, plan.port, plan.keepalive_s, **options)
         except (OSError, UnicodeError) as error:
             raise faults.not_connected(plan.broker, error) from error
-        self._opened_by = time.monotonic() + CONNECT_S
+        self._answer_by = time.monotonic() + CONNECT_S
         peer = self._client.socket()
         if peer is None:
             raise faults.hung_up(plan.broker)
@@ -179,15 +179,14 @@ class Connection:
         self._unacknowledged[info.mid] = (None, time.monotonic())
 
     def subscribe(self, filters: Iterable[str]) -> None:
-        """Subscribe with QoS 1, and so that a retained message is always told apart (MQTT 5)."""
-        filters = tuple(filters)
+        """Subscribe once, with QoS 1, and so that a retained message is always told apart (MQTT 5)."""
+        self._subscribing = filters = tuple(filters)
         if self.plan.protocol == "5":
             options = SubscribeOptions(qos=1, retainAsPublished=True)
-            _, mid = self._client.subscribe([(topic, options) for topic in filters])
+            self._client.subscribe([(topic, options) for topic in filters])
         else:
-            _, mid = self._client.subscribe([(topic, 1) for topic in filters])
-        if mid is not None:
-            self._subscribing[mid] = filters
+            self._client.subscribe([(topic, 1) for topic in filters])
+        self._answer_by = time.monotonic() + CONNECT_S
 
     def acknowledge(self, ack_id: int) -> None:
         """Tell the broker that a message need not come again."""
@@ -281,7 +280,7 @@ class Connection:
 
     def _check(self) -> None:
         now = time.monotonic()
-        if self._fault is None and not self.accepted and now > self._opened_by:
+        if self._fault is None and self._answer_by is not None and now > self._answer_by:
             self._fault = faults.silent(self.plan.broker, CONNECT_S)
         if self._fault is None and self._unacknowledged:
             _, sent_at = next(iter(self._unacknowledged.values()))
@@ -305,6 +304,7 @@ class Connection:
         self._may_retain = bool(getattr(properties, "RetainAvailable", 1))
         self._max_qos = getattr(properties, "MaximumQoS", 1)
         self.accepted = True
+        self._answer_by = None
         self._events.opened()
 
     def _on_disconnect(
@@ -349,12 +349,11 @@ class Connection:
             self._supply.acknowledged(letter.id)
 
     def _on_subscribe(
-        self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
+        self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        filters = self._subscribing.pop(mid, ())
-        for topic_filter, reason in zip(filters, reasons, strict=False):
-            if reason.is_failure:
-                self._events.not_subscribed(topic_filter, reason.getName())
+        self._answer_by = None
+        answers = zip(self._subscribing, reasons, strict=False)
+        self._events.subscribed({topic: reason.getName() for topic, reason in answers if reason.is_failure})
 
 
 def _properties(packet: int, **values: int | bytes) -> Properties:

@@ -20,6 +20,7 @@ from agent.link.topics import Topics, is_publishable
 
 MAX_RESPONSE_TOPIC_CHARS = 256
 MAX_ID_CHARS = 128
+MAX_QUOTED_CHARS = 64
 
 _FIELD = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
@@ -105,7 +106,7 @@ def validate(envelope: dict[str, Any]) -> Command:
     """Check the envelope's keys. Raises :class:`BadVersion`, :class:`BadArgument`."""
     version = envelope.get("v")
     if version != 1 or isinstance(version, bool):
-        raise BadVersion(f"v is {version!r}; this agent speaks version 1", field="v")
+        raise BadVersion(f"v is {_short(repr(version))}; this agent speaks version 1", field="v")
     return _convert(envelope, Command, "")
 
 
@@ -142,9 +143,9 @@ def arguments(command: Command, form: type[_A]) -> _A:
 def unknown_verb(verb: str, known: Iterable[str]) -> UnknownVerb:
     """Say that there is no such verb, and which one may have been meant."""
     known = sorted(known)
-    near = difflib.get_close_matches(verb[:64], known, n=1)
+    near = difflib.get_close_matches(_short(verb), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    return UnknownVerb(f"verb {verb!r} is unknown; {hint}")
+    return UnknownVerb(f"verb {_short(verb)!r} is unknown; {hint}")
 
 
 def check_response_topic(topic: str, topics: Topics) -> None:
@@ -154,12 +155,17 @@ def check_response_topic(topic: str, topics: Topics) -> None:
     """
     if len(topic) > MAX_RESPONSE_TOPIC_CHARS or not is_publishable(topic) or topic.startswith("$"):
         raise BadResponseTopic(
-            f"response topic {topic[:64]!r} cannot be used: at most {MAX_RESPONSE_TOPIC_CHARS} characters, "
+            f"response topic {_short(topic)!r} cannot be used: at most {MAX_RESPONSE_TOPIC_CHARS} characters, "
             "no + or #, not beginning with $"
         )
     address = topics.parse(topic)
     if address is not None and address.kind != "result":
         raise BadResponseTopic(f"response topic {topic!r} has a meaning of its own; choose one for answers only")
+
+
+def _short(text: str) -> str:
+    """Cut foreign text to what a message or a log may repeat."""
+    return text if len(text) <= MAX_QUOTED_CHARS else text[: MAX_QUOTED_CHARS - 1] + "…"
 
 
 def _convert(value: dict[str, Any], form: type[_C], path: str) -> _C:
@@ -176,10 +182,10 @@ def _explain(text: str, form: type[msgspec.Struct], path: str) -> BadArgument:
     inner = ""
     if (at := _FIELD.search(text)) is not None:
         inner, text = at["path"], text[: at.start()]
-    where = ".".join(part for part in (path, inner) if part)
+    where = ".".join(part for part in (path, _short(inner)) if part)
     if (unknown := _UNKNOWN.search(text)) is not None:
-        name = unknown["name"]
-        near = difflib.get_close_matches(name[:64], form.__struct_fields__, n=1)
+        name = _short(unknown["name"])
+        near = difflib.get_close_matches(name, form.__struct_fields__, n=1)
         keys = ", ".join(form.__struct_fields__) or "none"
         where = f"{where}.{name}" if where else name
         text = f"unknown key; {f'did you mean {near[0]!r}?' if near else f'there are: {keys}'}"

@@ -148,6 +148,17 @@ def unacknowledged(broker: str, seconds: float) -> BrokerFault:
     return BrokerFault(f"broker {broker} acknowledged nothing for {seconds:g} s; connecting anew")
 
 
+def crashed(broker: str) -> BrokerFault:
+    """Say that the connection was ended by a fault of ours."""
+    return BrokerRefused(f"broker {broker}: the connection was ended by a fault of the agent; its log says more")
+
+
+def suspect(fault: BrokerFault, times: int) -> BrokerFault:
+    """Add what it may mean that connections keep ending soon; not every broker says that a session was taken over."""
+    hint = f"it ended soon after it began {times} times in a row: does another client use this device's device.id?"
+    return type(fault)(f"{fault.message}; {hint}")
+
+
 def unreadable(path: str, what: str, error: Exception) -> BrokerFault:
     """Say that a file which the connection needs cannot be used."""
     reason = getattr(error, "strerror", None) or str(error)

@@ -1,87 +1,65 @@
-"""The verbs of this release: a row each, with the deployments and the device they act on.
-
-Handlers run on ``lookout-commands`` and return at once: ``model/deploy`` and ``model/rollback`` answer when the request
-is journalled, and what becomes of it shows on ``deploy/<pipeline>``.
-"""
+"""The rows of the table of verbs, and answers that come later. The table itself is wired by the composition root."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
-from agent.deploy.records import Accepted, StoredModel
-from agent.errors import CommandError
-from agent.link.commands import Verb, verb
-from agent.link.messages import DevicePing, ModelDeploy, ModelList, ModelRollback
-from agent.types import PipelineName
+from agent.errors import LookoutError
+from agent.link.messages import Arguments
+
+_A = TypeVar("_A", bound=Arguments)
 
 
-class Deployments(Protocol):
-    """What the verbs need of the deployer; every call raises LookoutError where it is refused."""
+class Deferred:
+    """An answer that comes later. The first of :meth:`answer` and :meth:`fail` counts, from any thread."""
 
-    def deploy(self, pipeline: PipelineName, reference: str, *, force: bool = False) -> Accepted:
-        """Take a deploy on."""
-        ...
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outcome: msgspec.Struct | LookoutError | None = None
+        self._then: Callable[[msgspec.Struct | LookoutError], None] | None = None
 
-    def rollback(self, pipeline: PipelineName) -> Accepted:
-        """Go back to the previous release."""
-        ...
+    def answer(self, result: msgspec.Struct) -> None:
+        """Give the result."""
+        self._settle(result)
 
-    def models(self) -> tuple[StoredModel, ...]:
-        """Return what the store holds."""
-        ...
+    def fail(self, error: LookoutError) -> None:
+        """Give the reason why there is none."""
+        self._settle(error)
 
+    def then(self, tell: Callable[[msgspec.Struct | LookoutError], None]) -> None:
+        """Call ``tell`` once with the outcome, at once if it is there already. For the router."""
+        with self._lock:
+            self._then = tell
+            outcome = self._outcome
+        if outcome is not None:
+            tell(outcome)
 
-class Models(msgspec.Struct, frozen=True):
-    """Answer of ``model/list``."""
-
-    models: tuple[StoredModel, ...]
-
-
-class Pong(msgspec.Struct, frozen=True):
-    """Answer of ``device/ping``; ``uptime_s`` is the agent's."""
-
-    device: str
-    uptime_s: float
-
-
-def table(
-    deployments: Deployments, pipelines: Sequence[PipelineName], *, device: str, uptime_s: Callable[[], float]
-) -> tuple[Verb, ...]:
-    """Return the rows for a device with these pipelines."""
-
-    def deploy(args: ModelDeploy) -> Accepted:
-        return deployments.deploy(chosen(args.pipeline, pipelines), args.reference, force=args.force)
-
-    def rollback(args: ModelRollback) -> Accepted:
-        return deployments.rollback(chosen(args.pipeline, pipelines))
-
-    def list_models(_: ModelList) -> Models:
-        return Models(deployments.models())
-
-    def ping(_: DevicePing) -> Pong:
-        return Pong(device, uptime_s())
-
-    return (
-        verb("model/deploy", ModelDeploy, deploy),
-        verb("model/rollback", ModelRollback, rollback),
-        verb("model/list", ModelList, list_models, repeatable=True),
-        verb("device/ping", DevicePing, ping, repeatable=True),
-    )
+    def _settle(self, outcome: msgspec.Struct | LookoutError) -> None:
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+            tell = self._then
+        if tell is not None:
+            tell(outcome)
 
 
-def chosen(name: str | None, pipelines: Sequence[PipelineName]) -> PipelineName:
-    """Return the pipeline that a command means: the named one, or the only one. Raises :class:`CommandError`."""
-    known = ", ".join(pipelines)
-    if name is None:
-        if len(pipelines) == 1:
-            return pipelines[0]
-        raise CommandError(f"args.pipeline is missing and this device has several: {known}", field="args.pipeline")
-    found = next((pipeline for pipeline in pipelines if pipeline == name), None)
-    if found is None:
-        raise CommandError(
-            f"args.pipeline: {name!r} is no pipeline of this device; it has {known}", field="args.pipeline"
-        )
-    return found
+Handled = msgspec.Struct | Deferred
+
+
+class Verb(msgspec.Struct, frozen=True):
+    """A row of the table: ``name`` is ``<part>/<verb>``; ``repeatable``: doing it twice does no more than once."""
+
+    name: str
+    form: type[Arguments]
+    handler: Callable[[Any], Handled]
+    repeatable: bool = False
+
+
+def verb(name: str, form: type[_A], handler: Callable[[_A], Handled], *, repeatable: bool = False) -> Verb:
+    """Make a row whose handler takes what its form holds (the type checker sees to it)."""
+    return Verb(name, form, handler, repeatable)

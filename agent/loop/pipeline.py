@@ -34,8 +34,9 @@ INBOX_LIMIT = 1024
 IDLE_S = 5.0
 """The longest wait: the heart must beat again after it."""
 
-GRACE_NS = NS_PER_S
-"""After the whole agent stood still (stopped, starved), answers that lie in sockets have this long to come in."""
+LAST_LOOK_NS = NS_PER_S // 4
+"""How long an overdue answer is waited for once more, with an empty inbox: where the whole agent stood still (stopped,
+starved, a paused machine), the answers lie in sockets and need this moment to come in."""
 
 ANSWER_S = 1.0
 """How long ``statistics`` waits for the thread before it gives an older snapshot."""
@@ -79,7 +80,8 @@ class Pipeline:
         )
         self._thread = threading.Thread(target=self._run, name=f"lookout-pipeline-{name}", daemon=True)
         self._started = False
-        self._patient_until_ns = 0
+        self._overdue_ns: int | None = None
+        self._last_look_ns = 0
         self._last_statistics = self._loop.statistics(monotonic_ns())
         self.health_dropped = 0
 
@@ -192,7 +194,7 @@ class Pipeline:
                 try:
                     call = self._wait()
                 except queue.Empty:
-                    self._loop.check_deadlines(monotonic_ns())
+                    self._check_deadlines()
                     continue
             if call is None:
                 return
@@ -204,13 +206,17 @@ class Pipeline:
         """Wait for the inbox, at most until something is due. Raises :class:`queue.Empty` then."""
         now_ns = monotonic_ns()
         due_ns = self._loop.next_due_ns()
-        if due_ns is not None:
-            due_ns = max(due_ns, self._patient_until_ns)
+        if due_ns is not None and due_ns <= now_ns:
+            if due_ns != self._overdue_ns:
+                self._overdue_ns, self._last_look_ns = due_ns, now_ns + LAST_LOOK_NS
+            due_ns = self._last_look_ns
         wait_s = IDLE_S if due_ns is None else min(IDLE_S, max(0.0, (due_ns - now_ns) / NS_PER_S))
         self._heartbeat.waiting(wait_s)
-        try:
-            return self._inbox.get(timeout=wait_s)
-        finally:
-            woken_ns = monotonic_ns()
-            if woken_ns - now_ns > wait_s * NS_PER_S + GRACE_NS:
-                self._patient_until_ns = woken_ns + GRACE_NS
+        return self._inbox.get(timeout=wait_s)
+
+    def _check_deadlines(self) -> None:
+        """Let the loop kill whoever is overdue, but only after a last look into the inbox."""
+        now_ns = monotonic_ns()
+        due_ns = self._loop.next_due_ns()
+        if due_ns is not None and due_ns == self._overdue_ns and now_ns >= self._last_look_ns:
+            self._loop.check_deadlines(now_ns)

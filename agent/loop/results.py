@@ -7,18 +7,15 @@ first, so reading ends at the first one below the threshold. No numpy: a frame's
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 
 import msgspec
 
 from agent.clock import NS_PER_MS
 from agent.errors import OutputError
+from agent.process import rows
 from agent.process.messages import Output
 from agent.types import Classification, Detection, FrameRef, ReleaseId, Result
-
-_BOX_ROW = struct.Struct("=6f")
-_CLASS_ROW = struct.Struct("=2f")
 
 
 class Reporting(msgspec.Struct, frozen=True):
@@ -43,10 +40,9 @@ def read(output: Output, frame: FrameRef, release: ReleaseId, reporting: Reporti
     )
 
 
-def _detections(rows: bytes, reporting: Reporting) -> tuple[Detection, ...]:
-    _check(rows, _BOX_ROW)
+def _detections(data: bytes, reporting: Reporting) -> tuple[Detection, ...]:
     found = []
-    for x1, y1, x2, y2, score, class_id in _BOX_ROW.iter_unpack(rows):
+    for x1, y1, x2, y2, score, class_id in rows.boxes(data):
         if score < reporting.score:
             break
         label = _label(class_id, reporting.labels)
@@ -57,21 +53,15 @@ def _detections(rows: bytes, reporting: Reporting) -> tuple[Detection, ...]:
     return tuple(found)
 
 
-def _classes(rows: bytes, reporting: Reporting) -> tuple[Classification, ...]:
-    _check(rows, _CLASS_ROW)
+def _classes(data: bytes, reporting: Reporting) -> tuple[Classification, ...]:
     found = []
-    for score, class_id in _CLASS_ROW.iter_unpack(rows):
+    for score, class_id in rows.classes(data):
         if score < reporting.score:
             break
         label = _label(class_id, reporting.labels)
         if reporting.only is None or label in reporting.only:
             found.append(Classification(int(class_id), label, score))
     return tuple(found)
-
-
-def _check(rows: bytes, row: struct.Struct) -> None:
-    if len(rows) % row.size:
-        raise OutputError(f"a worker answered {len(rows)} bytes, not whole rows of {row.size}: it is broken")
 
 
 def _label(class_id: float, labels: Sequence[str]) -> str:

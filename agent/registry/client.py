@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from agent.clock import monotonic_ns
-from agent.errors import ChildDied, ChildError, ChildHung, LookoutError, RegistryUnreachable, StorageError
+from agent.errors import (
+    ChildDied,
+    ChildError,
+    ChildHung,
+    LookoutError,
+    ProgrammingError,
+    RegistryUnreachable,
+    StorageError,
+)
 from agent.process.channel import ChannelClosed
 from agent.process.child import Child, ChildSpec, Spawner
 from agent.process.messages import PROTOCOL, AnyMessage, Error, Fetch, Fetched, Hello, Progress, RegistryAccess
@@ -63,9 +71,6 @@ class FetchClient:
             except ChannelClosed as error:
                 child.wait(GRACE_S)
                 raise ChildDied(f"the fetch process ended before its answer: {child.describe_exit()}") from error
-            except BaseException:
-                child.kill()
-                raise
             finally:
                 child.close()
         release = self._store.release(Digest(fetched.digest))
@@ -78,40 +83,42 @@ class FetchClient:
     def _converse(
         self, child: Child, reference: str, on_progress: Callable[[Progress], None], cancel: threading.Event
     ) -> Fetched:
-        hello = next(self._messages(child, HELLO_TIMEOUT_S, cancel))
+        no_start = ChildHung(f"the fetch process did not start within {HELLO_TIMEOUT_S:g} s; is the host overloaded?")
+        hello = next(self._messages(child, HELLO_TIMEOUT_S, no_start, cancel))
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             raise ChildError(f"the fetch process is of another version ({hello!r}); restart the agent")
         child.channel.send(Fetch(self._access, reference))
-        for message in self._messages(child, self._access.total_timeout_s + GRACE_S, cancel):
+        limit_s = self._access.total_timeout_s
+        no_answer = RegistryUnreachable(
+            f"the registry did not deliver within {limit_s:g} s (registry.total_timeout_s); "
+            "the deployment can be tried again"
+        )
+        for message in self._messages(child, limit_s + GRACE_S, no_answer, cancel):
             if isinstance(message, Fetched):
                 return message
             if isinstance(message, Error):
                 raise error_of(message)
             if isinstance(message, Progress):
                 on_progress(message)
-        raise ChildHung("the fetch process gave no answer")  # _messages ends only by raising
+        raise ProgrammingError("the fetch process' messages ended without an error")
 
-    def _messages(self, child: Child, timeout_s: float, cancel: threading.Event) -> Iterator[AnyMessage]:
-        """Yield what the process says; raises where it is cancelled, silent or gone."""
+    def _messages(
+        self, child: Child, timeout_s: float, late: LookoutError, cancel: threading.Event
+    ) -> Iterator[AnyMessage]:
+        """Yield what the process says, without end. Kills it and raises where cancelled, or ``late`` when it is."""
         deadline = Deadline(timeout_s, monotonic_ns())
         while True:
             if cancel.is_set():
+                child.kill()
                 raise FetchCancelled("the fetch was cancelled; what is in the store is as it was")
             left_s = deadline.left_s(monotonic_ns())
             if left_s <= 0:
-                raise self._late(timeout_s)
+                child.kill()
+                raise late
             # An Event cannot be waited for together with a socket, so it is looked at a few times a second.
             received = child.channel.receive(min(left_s, CANCEL_LATENCY_S))
             if received is not None:
                 yield received[0]
-
-    def _late(self, timeout_s: float) -> LookoutError:
-        if timeout_s == HELLO_TIMEOUT_S:
-            return ChildHung(f"the fetch process did not start within {timeout_s:g} s; the host may be overloaded")
-        return RegistryUnreachable(
-            f"the registry did not deliver within {self._access.total_timeout_s:g} s (registry.total_timeout_s); "
-            "the deployment can be tried again"
-        )
 
 
 def error_of(message: Error) -> LookoutError:

@@ -7,6 +7,8 @@ second, and ``Fetched`` or ``Error``. The agent cancels by killing it: what is i
 
 from __future__ import annotations
 
+import agent.lean  # noqa: F401 - first, for its effect on what follows
+
 import os
 from importlib.metadata import version
 

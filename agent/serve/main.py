@@ -7,6 +7,8 @@ ends the process at once, its traceback the last words: the agent replaces a dea
 
 from __future__ import annotations
 
+import agent.lean  # noqa: F401 - first, for its effect on what follows
+
 import os
 import sys
 import threading

@@ -14,6 +14,7 @@ import select
 import selectors
 import socket
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ MAX_REQUEST_BYTES = 4096
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 PEER_TIMEOUT_S = 2.0
 ACCEPT_PAUSE_S = 0.5
+BACKLOG = 16
 
 Operation = Callable[[], Any]
 """Returns what msgspec can write as JSON; a :class:`LookoutError` becomes an error answer."""
@@ -126,8 +128,7 @@ def ask(path: Path, operation: str, timeout_s: float = 5.0) -> Any:
     deadline = time.monotonic() + timeout_s
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-            peer.settimeout(timeout_s)
-            peer.connect(os.fspath(path))
+            _connect(peer, path, timeout_s)
             _send_all(peer, msgspec.json.encode({"op": operation}) + b"\n", deadline)
             line = _receive_line(peer, MAX_ANSWER_BYTES, deadline)
     except (OSError, ValueError) as error:
@@ -154,9 +155,15 @@ def _reason(error: OSError | ValueError) -> str:
             return "the agent that made the socket has ended; start it again"
         case PermissionError():
             return "this user may not connect; use the agent's user or join its group"
-        case TimeoutError():
+        case TimeoutError() | BlockingIOError():
             return "it is silent; it hangs or is overloaded"
     return getattr(error, "strerror", None) or str(error)
+
+
+def _connect(peer: socket.socket, path: Path, timeout_s: float) -> None:
+    """Connect, waiting while the listener's queue is full, as Linux does for a blocking socket with a send timeout."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6)))
+    peer.connect(os.fspath(path))
 
 
 def _receive_line(peer: socket.socket, limit: int, deadline: float) -> bytes | None:
@@ -199,6 +206,8 @@ def _refuse_living(path: Path) -> None:
             probe.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return
+        except (BlockingIOError, TimeoutError):
+            pass  # its queue is full: somebody listens, however slowly
         except OSError as error:
             raise StorageError(f"{path}: cannot be probed: {error.strerror or error}; remove it") from error
     raise AlreadyRunning(f"another agent listens at {path}; stop it, or give this one a paths.runtime of its own")
@@ -213,7 +222,7 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
             beside.unlink()
         listener.bind(os.fspath(beside))
         beside.chmod(0o660)
-        listener.listen(8)
+        listener.listen(BACKLOG)
         beside.replace(path)
         return listener, path.stat().st_ino
     except OSError as error:

@@ -86,7 +86,7 @@ class Device:
             self.outcomes.append(outcome)
             self.changed.notify_all()
 
-    def wait(self, met: Callable[[], object], what: str = "", timeout_s: float = 5.0) -> None:
+    def wait(self, met: Callable[[], object], what: str = "", timeout_s: float = 20.0) -> None:
         """Return once ``met``; looked at whenever something was told."""
         with self.changed:
             ok = self.changed.wait_for(met, timeout_s)

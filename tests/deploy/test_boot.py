@@ -10,7 +10,7 @@ import pytest
 
 from agent.deploy.machine import State
 from agent.deploy.records import PipelineSettings
-from agent.errors import ModelError, RegistryUnreachable
+from agent.errors import ChildDied, ModelError, RegistryUnreachable
 from agent.types import PipelineName
 from tests.deploy.conftest import Device
 from tests.fakes.deploying import Behaviour
@@ -139,6 +139,16 @@ def test_power_cuts_in_probation_roll_back_at_the_third_and_condemn_nobody(devic
     device.wait_state(State.ROLLED_BACK)
     device.pipeline.wait_serving("1.0.0")
     assert device.journal.quarantined() == {}
+
+
+def test_a_candidate_serves_at_boot_even_where_current_cannot_be_loaded(device: Device) -> None:
+    device.start()
+    device.committed("1.0.0")
+    device.to_probation("1.1.0")
+    device.stop()
+    device.factory.behaviours["1.0.0"] = Behaviour(load_error=ChildDied("out of memory"))
+    device.start()
+    device.pipeline.wait_serving("1.1.0")
 
 
 def test_clean_stops_in_probation_count_for_nothing(device: Device) -> None:

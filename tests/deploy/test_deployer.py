@@ -336,8 +336,10 @@ def test_cancel_ends_a_deployment_before_probation_and_nothing_else(device: Devi
     with pytest.raises(DeploymentRefused, match="nothing to cancel"):
         device.deployer.cancel(MAIN)
     device.deployer.deploy(MAIN, "faces:1.0.0", on_done=device.done)
+    assert device.registry.fetching.wait(2)
     device.deployer.cancel(MAIN)
     device.wait_state(State.CANCELLED)
+    assert device.registry.cancelled.wait(2), "the fetch went on"
     assert device.wait_outcome().code == "cancelled"
 
 
@@ -353,12 +355,12 @@ def test_bad_orders_change_nothing_and_say_what_would_be_right(device: Device) -
 
 
 def test_one_deployment_at_a_time_per_device(device: Device) -> None:
-    device.start(PipelineSettings(PipelineName("main")), PipelineSettings(PipelineName("side")), probation_s=0.5)
+    device.start(PipelineSettings(PipelineName("main")), PipelineSettings(PipelineName("side")), probation_s=60.0)
     device.registry.publish("1.0.0")
     device.to_probation("1.1.0")
     device.deployer.deploy(PipelineName("side"), "faces:1.0.0")
     device.wait(lambda: "waits for the deployment of pipeline 'main'" in (device.last("side").reason or ""))
-    device.pipeline.answer(10)
+    device.deployer.rollback(MAIN)
     device.wait_state(State.PROBATION, "side")
 
 
@@ -450,6 +452,38 @@ def test_a_rollback_whose_warm_worker_died_too_loads_current_from_the_store(devi
     device.wait_state(State.ROLLED_BACK)
     device.pipeline.wait_serving("1.0.0")
     device.wait(lambda: device.last().degraded is None)
+
+
+def test_a_release_forced_again_over_itself_rolls_back_to_the_old_worker(device: Device) -> None:
+    device.start()
+    device.committed("1.0.0")
+    old = device.pipeline.current
+    device.deployer.deploy(MAIN, "faces:1.0.0", force=True, on_done=device.done)
+    device.wait_state(State.PROBATION)
+    device.wait(lambda: len(device.pipeline.log) == 2)
+    device.pipeline.bad_output()
+    device.wait_state(State.ROLLED_BACK)
+    device.wait_outcome(2)
+    assert device.pipeline.current is old
+
+
+def test_a_worker_that_is_brought_back_too_late_for_the_candidate_is_closed(device: Device) -> None:
+    device.start()
+    device.committed("1.0.0")
+    device.registry.publish("1.1.0")
+    device.registry.gate = threading.Event()
+    device.deployer.deploy(MAIN, "faces:1.1.0", on_done=device.done)
+    slow = device.factory.behaviours["1.0.0"].load_gate = threading.Event()
+    device.pipeline.die()
+    device.registry.gate.set()
+    device.wait_state(State.PROBATION)
+    device.pipeline.wait_serving("1.1.0")
+    slow.set()
+    device.wait(lambda: len(device.factory.started) == 3)
+    assert device.factory.started[2].closed.wait(2)
+    assert device.pipeline.serving() == "1.1.0"
+    device.pipeline.answer(10)
+    device.wait_state(State.COMMITTED)
 
 
 def test_a_first_model_that_fails_its_probation_leaves_the_device_without_one_and_deployable(device: Device) -> None:

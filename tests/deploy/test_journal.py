@@ -22,9 +22,7 @@ from agent.types import Digest, ModelName, PipelineName
 
 P = PipelineName("p")
 SLOT = SlotRelease(ModelName("faces"), "1.0.0", Digest("a" * 64), 1)
-RECEIPT = Receipt(
-    None, ReleaseId(ModelName("faces"), "1.0.0", Digest("a" * 64)), None, 0, 2, "2026-11-24T16:00:00.000Z"
-)
+RECEIPT = Receipt(None, SLOT.id, None, 0, 2, "2026-11-24T16:00:00.000Z")
 ROW = Row(
     P, State.PROBATION, "faces@^1", True, True, SLOT, SLOT, None, "why", RECEIPT, "faces@stable", 1, 2, 3, 1234567890123
 )

@@ -33,6 +33,8 @@ class Behaviour:
     load_error: LookoutError | None = None
     load_errors: int = 1_000_000
     """How many loads fail before one succeeds."""
+    load_gate: threading.Event | None = None
+    """A load blocks until it is set."""
     infer_error: LookoutError | None = None
     hang: threading.Event | None = None
     """``infer_file`` blocks until it is set, or the worker is killed."""
@@ -101,6 +103,8 @@ class FakeFactory:
 
     def start(self, *, name: str, load: Load, candidate: bool, timeout_s: float) -> FakeWorker:
         behaviour = self.behaviours.setdefault(load.spec.release.version, Behaviour())
+        if behaviour.load_gate is not None:
+            behaviour.load_gate.wait(10)
         if behaviour.load_error is not None and behaviour.load_errors > 0:
             behaviour.load_errors -= 1
             raise behaviour.load_error
@@ -203,7 +207,7 @@ class FakePipeline:
         """The version that serves."""
         return self.current.release.version if self.current is not None else None
 
-    def wait_serving(self, version: str, timeout_s: float = 5.0) -> None:
+    def wait_serving(self, version: str, timeout_s: float = 20.0) -> None:
         """Return once ``version`` serves."""
         with self.changed:
             ok = self.changed.wait_for(lambda: self.serving() == version, timeout_s)
@@ -235,6 +239,7 @@ class FakeRegistry:
     """A fetch blocks until it is set, or it is cancelled."""
     fetching: threading.Event = field(default_factory=threading.Event)
     fetched: list[str] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     def publish(self, version: str, *, model: str = "faces", **changes: Any) -> StoredRelease:
         """Make a release; it goes into the store when it is fetched."""
@@ -267,6 +272,7 @@ class FakeRegistry:
         on_progress(Progress("resolving"))
         while self.gate is not None and not self.gate.wait(0.01):
             if cancel.is_set():
+                self.cancelled.set()
                 raise LookoutError("cancelled")
         if reference in self.errors:
             raise self.errors[reference]
@@ -274,9 +280,7 @@ class FakeRegistry:
         return self.deliver(reference), dict(self.versions)
 
 
-def make_release(
-    version: str, *, model: str = "faces", golden: bool = True, **changes: Any
-) -> tuple[bytes, dict[str, bytes]]:
+def make_release(version: str, *, model: str = "faces", **changes: Any) -> tuple[bytes, dict[str, bytes]]:
     """Return a manifest's bytes and its blobs by digest."""
     model_bytes, image = f"{model} {version}".encode(), b"a picture"
     entry = {"path": "model.onnx", "sha256": _sha(model_bytes), "size": len(model_bytes)}

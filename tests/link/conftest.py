@@ -12,19 +12,21 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from agent.clock import utc_ms
 from agent.config.schema import Mqtt
 from agent.errors import DeploymentRefused
 from agent.link.backoff import Backoff
-from agent.link.client import Session
-from agent.link.commands import Deferred, Router, Verb, verb
+from agent.link.client import Session, SessionStatistics
+from agent.link.commands import Router
 from agent.link.memory import Answered, Fresh, Pending
 from agent.link.messages import DevicePing, ModelDeploy, ModelList, ModelRollback
 from agent.link.outbox import MemoryOutbox
 from agent.link.probe import ProtocolMemory
 from agent.link.publisher import Publisher
 from agent.link.topics import Topics
+from agent.link.verbs import Deferred, Verb, verb
 from tests.conftest import Broker, free_port, wait_for_port
 from tests.fakes.mqtt_operator import Operator
 
@@ -57,6 +59,15 @@ class AmqttBroker:
         self.process.stdin.close()
 
 
+@pytest.fixture(autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """Tracebacks with every local variable take a second each."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def amqtt() -> Iterator[Callable[[], AmqttBroker]]:
     """A factory of amqtt brokers, which speak 3.1.1 only."""
@@ -73,10 +84,10 @@ def amqtt() -> Iterator[Callable[[], AmqttBroker]]:
 
 
 @pytest.fixture(params=["5", "3.1.1"])
-def broker(request: pytest.FixtureRequest) -> Iterator[tuple[Broker | AmqttBroker, str]]:
+def broker(request: pytest.FixtureRequest) -> tuple[Broker | AmqttBroker, str]:
     """A real broker of each protocol version, and the version."""
     factory = request.getfixturevalue("mosquitto" if request.param == "5" else "amqtt")
-    yield factory(), request.param
+    return factory(), request.param
 
 
 class DictMemory:
@@ -122,16 +133,20 @@ class Link:
             utc_ms=utc_ms,
             groups=groups,
         )
-        self.states: list[str] = []
+        self.errors: list[str] = []
         self.session = Session(
             Mqtt.model_validate({"host": "127.0.0.1", "port": port, "keepalive_s": 5, **options}),
             self.topics,
             self.publisher,
             routes=self.router.routes(),
-            listeners=[lambda statistics: self.states.append(statistics.state)],
+            listeners=[self.changed],
             protocols=self.protocols,
             backoff=Backoff(base_s=0.02, cap_s=0.2),
         )
+
+    def changed(self, statistics: SessionStatistics) -> None:
+        if statistics.last_error is not None:
+            self.errors.append(statistics.last_error.message)
 
     def verbs(self) -> list[Verb]:
         return [

@@ -76,9 +76,7 @@ def test_a_command_is_answered_on_the_result_topic(broker: Any, link: Any, at: A
     ]
 
 
-def test_commands_to_all_and_to_a_group_are_answered_on_the_devices_own_topic(
-    broker: Any, link: Any, at: Any
-) -> None:
+def test_commands_to_all_and_to_a_group_are_answered_on_the_devices_own_topic(broker: Any, link: Any, at: Any) -> None:
     link(broker[0].port, groups=["gate"]).wait_connected()
     operator = at()
     operator.send("lookout/_all/cmd/device/ping", {"v": 1, "id": "all"})

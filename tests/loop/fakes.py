@@ -120,7 +120,9 @@ class FakeEvents:
 class Bench:
     """A frame loop between fakes, with a clock that the test moves."""
 
-    def __init__(self, cameras: Sequence[str] = ("front",), *, lossless: Sequence[str] = (), in_flight: int = 2) -> None:
+    def __init__(
+        self, cameras: Sequence[str] = ("front",), *, lossless: Sequence[str] = (), in_flight: int = 2
+    ) -> None:
         self.now_ns = 1_000_000 * MS
         self.capture = FakeCapture()
         self.events = FakeEvents()

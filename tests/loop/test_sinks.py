@@ -67,15 +67,24 @@ def test_every_frame_is_reported_where_all_are_wanted():
 def test_a_state_is_told_when_it_changed_and_not_more_often_than_allowed():
     clock, told = Clock(), []
     states = States(told.append, every_s=1.0, now_ns=clock)
-    states(result())
-    states(result(b""))  # too soon
-    assert [one.counts for one in told] == [{"person": 1}]
-    clock.now_ns += NS_PER_S
-    states(result(b""))
+
+    def frames(detections: bytes, seconds: int) -> int:
+        before = len(told)
+        for _ in range(10 * seconds):
+            clock.now_ns += NS_PER_S // 10
+            states(result(detections))
+        return len(told) - before
+
+    frames(ONE_PERSON, 10)
+    assert told[-1].counts == {"person": 1}
+    assert frames(ONE_PERSON, 10) == 0
+    assert frames(b"", 2) == 1
     assert told[-1].counts == {}
-    clock.now_ns += NS_PER_S
-    states(result(b""))
-    assert len(told) == 2
+    before = len(told)
+    for frame in range(40):
+        clock.now_ns += NS_PER_S // 10
+        states(result(b"" if frame % 2 else ONE_PERSON))
+    assert len(told) - before <= 5  # four seconds of flicker
 
 
 def test_a_change_of_health_is_told_at_once_and_a_blind_camera_counts_nothing():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.loop.stats import Intervals, Rate, Service
-from tests.loop.fakes import FakeWorker, MS, TIMINGS
+from tests.loop.fakes import MS, TIMINGS, FakeWorker
 
 
 def test_a_steady_camera_has_its_rate_and_a_silent_one_falls_to_nothing():

@@ -147,12 +147,13 @@ def test_nice_and_oom_rank_reach_the_whole_group(probe):
 
 
 NICE_AS_USER = """
-import os, resource, subprocess, sys
+import ctypes, os, resource, subprocess, sys
 from agent.process import priority  # before it becomes a user who may not read a developer's Python
 from agent.errors import ChildError
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_NICE, (limit, limit))
 os.setgid(65534); os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as after the exec of a service manager, /proc is the user's
 child = subprocess.Popen(["sleep", "9"], start_new_session=True)
 priority.set_nice(child.pid, 10, "candidate")
 priority.set_oom_score_adj(child.pid, 900, "candidate")

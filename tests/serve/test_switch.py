@@ -47,7 +47,7 @@ def test_previous_serves_at_once_when_current_dies():
 
 
 class SwitchMachine(RuleBasedStateMachine):
-    """Whatever happens, no worker is in two slots, none is forgotten, and a warm one never waits behind an empty slot."""
+    """Whatever happens, no worker is in two slots, none is forgotten, no warm one waits behind an empty slot."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import structlog
 
 from agent.errors import InputError, LookoutError
 from tools.demo import assets, report
@@ -19,55 +22,71 @@ from tools.demo.screen import Screen, open_screen
 from tools.demo.show import FULL, SHORT, Show
 
 DEADLINE_S = 175.0
-INTERRUPTED = 130
+KEPT, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def main() -> int:
     """Run the demo and return the exit status."""
     options = _options()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    logging.basicConfig(level=logging.ERROR)
     screen = open_screen(plain=options.plain)
     work = Path(tempfile.mkdtemp(prefix="lookout-demo-"))
     show = Show(screen, work, options.cache, SHORT if options.short else FULL, options.deadline_s)
+    try:
+        status = _play(show, options.out)
+    finally:
+        screen.close()
+    if options.keep or status == FAILED:
+        screen.say(f"configuration, logs and registry of this run are kept in {work}")
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+    return status
+
+
+def _play(show: Show, out: Path) -> int:
+    """Play the show, then show and write what came of it; returns the exit status."""
     started = time.monotonic()
     error: str | None = None
-    status = 1
+    interrupted = False
     try:
         _require_extras()
         show.play()
     except LookoutError as failure:
         error = failure.message
     except KeyboardInterrupt:
-        error, status = "interrupted", INTERRUPTED
+        error, interrupted = "interrupted", True
     seconds = time.monotonic() - started
     ok = error is None and show.ledger.all_kept
+    show.screen.close()
+    if not ok and not interrupted and show.agent is not None:
+        show.screen.log_tail("agent", show.agent.tail())
     try:
-        _finish(screen, show, options.out, ok=ok, seconds=seconds, error=error)
-    finally:
-        screen.close()
-        if ok and not options.keep:
-            shutil.rmtree(work, ignore_errors=True)
-    return 0 if ok else status
+        _write(show, out, ok=ok, seconds=seconds, error=error)
+    except LookoutError as failure:
+        error, ok = error or failure.message, False
+    _last_word(show.screen, error, ok=ok, seconds=seconds)
+    return INTERRUPTED if interrupted else KEPT if ok else FAILED
 
 
-def _finish(screen: Screen, show: Show, out: Path, *, ok: bool, seconds: float, error: str | None) -> None:
-    """Show the claims and write what stays."""
-    if not ok and show.agent is not None:
-        screen.log_tail("agent", show.agent.tail())
+def _write(show: Show, out: Path, *, ok: bool, seconds: float, error: str | None) -> None:
+    """Show the claims and write what stays. Raises :class:`~agent.errors.StorageError`."""
     if show.ledger.claims:
-        report.show_claims(screen, show.ledger)
+        report.show_claims(show.screen, show.ledger)
     written = [report.write_report(out, show.ledger, ok=ok, seconds=seconds, error=error)]
     if show.tape is not None and len(show.frames):
         sheet = report.write_sheet(out, show.tape, show.frames)
         written += [sheet] if sheet else []
-    screen.say("written: " + ", ".join(str(path) for path in written))
-    if error is not None:
-        screen.say(f"FAILED after {seconds:.0f} s: {error}")
-    elif not ok:
-        screen.say(f"FAILED after {seconds:.0f} s: not every claim was kept")
-    else:
+    show.screen.say("written: " + ", ".join(str(path) for path in written))
+
+
+def _last_word(screen: Screen, error: str | None, *, ok: bool, seconds: float) -> None:
+    if ok:
         screen.say(f"every claim was kept, in {seconds:.0f} s")
-    if not ok:
-        screen.say(f"configuration, logs and registry of this run are kept in {show.work}")
+    elif error == "interrupted":
+        screen.say(f"interrupted after {seconds:.0f} s")
+    else:
+        screen.say(f"FAILED after {seconds:.0f} s: {error or 'not every claim was kept'}")
 
 
 def _require_extras() -> None:

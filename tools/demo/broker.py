@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -72,8 +73,8 @@ async def serve(port: int) -> None:
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, end: asyncio.Event) -> None:
-    """Wait for the end of standard input: our parent is gone."""
-    while sys.stdin.buffer.read(4096):
+    """Wait for the end of standard input: our parent is gone. Unbuffered: a lock would upset the interpreter's end."""
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     loop.call_soon_threadsafe(end.set)
 

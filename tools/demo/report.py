@@ -63,7 +63,7 @@ def show_workshop(screen: Screen, made: Workshop) -> None:
 def show_claims(screen: Screen, ledger: Ledger) -> None:
     """Show what was claimed and what was seen."""
     rows = [(claim.claimed, claim.seen, KEPT if claim.kept else BROKEN) for claim in ledger.claims]
-    screen.table("What was claimed, and what was seen", ("claimed", "seen", "verdict"), rows)
+    screen.claims("What was claimed, and what was seen", rows)
 
 
 def write_report(folder: Path, ledger: Ledger, *, ok: bool, seconds: float, error: str | None) -> Path:

@@ -91,7 +91,7 @@ def swap(world: World) -> Receipt:
 
 
 def _claim_gap(world: World, receipt: Receipt) -> None:
-    """No frame later than one frame's own inference time, plus the clip's interval that a live camera may wait."""
+    """No frame late by more than one frame's own time in the worker and the interval that a live camera may wait."""
     slowest = max(
         (latency.p95 for latency in (receipt.latency_ms.before, receipt.latency_ms.after) if latency), default=0.0
     )
@@ -99,7 +99,7 @@ def _claim_gap(world: World, receipt: Receipt) -> None:
     gap = receipt.gap_ms
     world.claim(
         "the swap delays no frame by more than a frame",
-        "no gap was measured" if gap is None else f"gap {gap:.1f} ms (one frame: {limit:.0f} ms)",
+        "no gap was measured" if gap is None else f"gap {gap:.1f} ms (a frame takes up to {slowest:.0f} ms)",
         kept=gap is not None and gap <= limit,
     )
 
@@ -163,10 +163,13 @@ def kill_worker(world: World) -> None:
         alive=world.alive,
     )
     seconds = heard.at_s - killed_mono
+    successor = _only_worker(world)
     world.claim(
         f"a killed worker is replaced within {RECOVERY_LIMIT_S:g} s",
-        f"seeing again after {seconds:.2f} s, with {message.model}",
-        kept=seconds <= RECOVERY_LIMIT_S and message.model == releases.reference(releases.INT8),
+        f"seeing again after {seconds:.2f} s, with {message.model} in process {successor.pid}",
+        kept=seconds <= RECOVERY_LIMIT_S
+        and message.model == releases.reference(releases.INT8)
+        and successor.pid != victim.pid,
     )
     world.ledger.figures["recovery_s"] = round(seconds, 3)
     watch(world, releases.INT8, 10)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -49,6 +50,13 @@ class Screen:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self._line("   " + "  ".join(cells).rstrip())
 
+    def claims(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Show rows of (claimed, seen, verdict). What was seen can be long, so plain lines give it one of its own."""
+        self._line(f"== {title}")
+        for claimed, seen, verdict in rows:
+            self._line(f"   {verdict:<6}  {claimed}")
+            self._line(f"           {seen}")
+
     def log_tail(self, name: str, lines: Sequence[str]) -> None:
         """Show the end of a process' log."""
         self._line(f"== the last lines of the {name}'s log")
@@ -77,16 +85,19 @@ class RichScreen(Screen):
         """Begin a stage."""
         self._console.print()
         self._console.rule(f"[bold]{escape(title)}", align="left", style="blue")
+        self._shown_at = 0.0
         self.live(title)
 
     def say(self, text: str) -> None:
         """Say something that stays."""
-        self._console.print(Text("  " + text))
+        self._console.print(Padding(Text(text), (0, 0, 0, 2)))
 
     def verdict(self, *, kept: bool, claimed: str, seen: str) -> None:
         """Say how a claim came out."""
-        mark = "[green]✓[/]" if kept else "[bold red]✗[/]"
-        self._console.print(f"  {mark} {escape(claimed)}: [bold]{escape(seen)}[/]", highlight=False)
+        row = Table.grid(padding=(0, 1))
+        mark = Text("✓", "green") if kept else Text("✗", "bold red")
+        row.add_row(mark, Text.assemble(f"{claimed}: ", (seen, "bold")))
+        self._console.print(Padding(row, (0, 0, 0, 2)))
 
     def live(self, text: str) -> None:
         """Show what happens at this moment."""
@@ -106,6 +117,10 @@ class RichScreen(Screen):
             drawn.add_row(*(_coloured(cell) for cell in row))
         self._console.print()
         self._console.print(drawn)
+
+    def claims(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Show rows of (claimed, seen, verdict)."""
+        self.table(title, ("claimed", "seen", "verdict"), rows)
 
     def log_tail(self, name: str, lines: Sequence[str]) -> None:
         """Show the end of a process' log."""

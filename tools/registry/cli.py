@@ -14,6 +14,7 @@ from agent.registry.reference import parse_reference
 from tools.registry.keys import PASSPHRASE_VARIABLE, Keys
 from tools.registry.output import (
     console,
+    log_to_stderr,
     models_facts,
     models_table,
     passphrases,
@@ -25,7 +26,6 @@ from tools.registry.output import (
 )
 
 app = typer.Typer(
-    help="Make, fill and serve a registry of signed models.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -37,6 +37,12 @@ KeysDir = Annotated[
     typer.Option("--keys", metavar="KEYS_DIR", help=f"Folder of private keys. {PASSPHRASE_VARIABLE} decrypts them."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+
+
+@app.callback()
+def registry_commands() -> None:
+    """Make, fill and serve a registry of signed models."""
+    log_to_stderr()
 
 
 @app.command(epilog="Example: lookout registry init registry --keys keys --root-keys 3 --root-threshold 2")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,7 +51,8 @@ class Device:
 
     def __init__(self, port: int) -> None:
         self.subscribed = threading.Event()
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+        name = f"device-{uuid.uuid4().hex}"
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv311)
         self.client.on_subscribe = lambda *_: self.subscribed.set()
         self.client.on_message = self._on_command
         self.client.on_connect = lambda *_: self.client.subscribe("lookout/demo/cmd/+/+", qos=1)
@@ -63,6 +65,8 @@ class Device:
         self.client.publish(f"lookout/demo/{topic}", data, qos=1, retain=retain)
 
     def _on_command(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        if "/cmd/" not in message.topic:
+            return  # amqtt sends a new client retained messages that others have subscribed to
         command = json.loads(message.payload)
         self.say("result/model/deploy", {"v": 1, "id": command["id"], "ok": True, "result": {}})
         status = {"v": 1, "pipeline": "faces", "state": "committed", "reference": command["args"]["reference"]}

@@ -11,12 +11,18 @@ from tests.fakes.registry import Shop
 from tools.registry.serve import RegistryServer
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """A provisioned device and an empty registry."""
-    made = Shop(tmp_path)
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The shop that each test gets a copy of."""
+    made = Shop(tmp_path_factory.mktemp("template"))
     made.provision()
     return made
+
+
+@pytest.fixture
+def shop(template: Shop, tmp_path: Path) -> Shop:
+    """A provisioned device and an empty registry."""
+    return Shop.copied(template, tmp_path)
 
 
 @pytest.fixture

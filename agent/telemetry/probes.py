@@ -1,0 +1,112 @@
+"""What the host and the agent's process are doing, one declarative row each.
+
+A row says everything that telemetry, and whoever else lists values, must know of it. Reading never raises: a row that
+fails gives None and is complained about once, in the log. A row that this host cannot have (no temperature sensor)
+gives None without complaint.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import structlog
+
+from agent.process.memory import pss_bytes
+
+log = structlog.get_logger(part="telemetry")
+
+MB = 1_000_000
+
+CPU_SENSORS = ("cpu_thermal", "soc_thermal", "cpu-thermal", "soc-thermal", "coretemp", "k10temp", "zenpower")
+"""Sensors of the processor, the best first: Raspberry Pi, Jetson and other boards, Intel, AMD."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A row. ``device_class`` is Home Assistant's word where it has one."""
+
+    key: str
+    unit: str
+    value: Callable[[], float | None]
+    description: str
+    device_class: str | None = None
+
+
+def host_probes(state_folder: Path) -> tuple[Probe, ...]:
+    """Return the rows of this host and this process; ``state_folder`` is the one whose disk matters."""
+    process = psutil.Process()
+    psutil.cpu_percent()  # both measure since the last call: this is the first
+    process.cpu_percent()
+    return (
+        Probe("cpu_percent", "%", psutil.cpu_percent, "processor time in use, all cores together"),
+        Probe("load_1m", "", lambda: os.getloadavg()[0], "runnable tasks, mean of the last minute"),
+        Probe("memory_used_mb", "MB", _memory_used_mb, "memory in use", "data_size"),
+        Probe("memory_available_mb", "MB", _memory_available_mb, "memory to be had without swapping", "data_size"),
+        Probe("agent_cpu_percent", "%", process.cpu_percent, "processor time of the agent's own process, of one core"),
+        Probe("agent_pss_mb", "MB", pss_mb, "memory of the agent's own process, shared parts by share", "data_size"),
+        Probe("disk_free_mb", "MB", lambda: _disk_free_mb(state_folder), "room where the state lies", "data_size"),
+        Probe("temperature_c", "°C", temperature_c, "temperature of the processor", "temperature"),
+        Probe("host_uptime_s", "s", _host_uptime_s, "time since the host was started", "duration"),
+    )
+
+
+class Probes:
+    """Rows, and which of them were complained about. One thread."""
+
+    def __init__(self, rows: Iterable[Probe]) -> None:
+        self.rows = tuple(rows)
+        self._complained: set[str] = set()
+
+    def read(self) -> dict[str, float | None]:
+        """Return every row's value by key, None where it cannot be had."""
+        return {row.key: self._value(row) for row in self.rows}
+
+    def _value(self, row: Probe) -> float | None:
+        try:
+            value = row.value()
+        except Exception as error:  # rows may be anybody's, and none may cost the others their telemetry
+            if row.key not in self._complained:
+                self._complained.add(row.key)
+                log.warning("probe.failed", key=row.key, error=f"{type(error).__name__}: {error}")
+            return None
+        return None if value is None else round(float(value), 2)
+
+
+def pss_mb() -> float:
+    """Return this process' proportional set size."""
+    return pss_bytes() / MB
+
+
+def temperature_c() -> float | None:
+    """Return the processor's temperature (the hottest reading of the best sensor), None without a sensor."""
+    sensors = {
+        name: [reading.current for reading in readings] for name, readings in psutil.sensors_temperatures().items()
+    }
+    sensors = {name: readings for name, readings in sensors.items() if readings}
+    if not sensors:
+        return None
+    best = next((name for name in CPU_SENSORS if name in sensors), None) or next(iter(sensors))
+    return max(sensors[best])
+
+
+def _memory_used_mb() -> float:
+    memory = psutil.virtual_memory()
+    return (memory.total - memory.available) / MB
+
+
+def _memory_available_mb() -> float:
+    return psutil.virtual_memory().available / MB
+
+
+def _disk_free_mb(folder: Path) -> float:
+    return shutil.disk_usage(folder).free / MB
+
+
+def _host_uptime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,134 @@
+"""Any interleaving of frames, answers, failures, deaths, hangs, swaps and lost captures keeps the loop's promises."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agent.types import CameraName
+from tests.loop.fakes import Bench, FakeWorker
+
+CAMERAS = ("live", "film")
+camera_names = st.sampled_from(CAMERAS)
+
+
+class LoopMachine(RuleBasedStateMachine):
+    """The test is capture, the workers and the deployer at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench(CAMERAS, lossless=["film"], in_flight=2)
+        self.made: list[FakeWorker] = []
+        self.writing = set(CAMERAS)
+
+    @property
+    def loop(self):
+        return self.bench.loop
+
+    def living(self) -> list[FakeWorker]:
+        gone = self.bench.events.retired_workers
+        return [worker for worker in self.made if worker.alive and worker not in gone]
+
+    def asked(self) -> list[FakeWorker]:
+        return [worker for worker in self.living() if worker.asked]
+
+    @precondition(lambda self: self.writing)
+    @rule(data=st.data(), count=st.integers(1, 4))
+    def write(self, data, count: int) -> None:
+        self.bench.write(data.draw(st.sampled_from(sorted(self.writing))), count)
+
+    @precondition(lambda self: self.asked())
+    @rule(data=st.data(), fails=st.sampled_from([False, False, False, True]))
+    def answer(self, data, fails: bool) -> None:
+        worker = data.draw(st.sampled_from(self.asked()))
+        self.bench.pass_ms(5)
+        if fails:
+            self.loop.failed(self.bench.now_ns, worker, worker.error())
+        else:
+            self.bench.answer(worker)
+
+    @rule()
+    def swap(self) -> None:
+        worker = FakeWorker(f"worker-{len(self.made) + 1}")
+        self.made.append(worker)
+        self.bench.swap(worker)
+
+    @rule()
+    def swap_back(self) -> None:
+        self.loop.swap_back(self.bench.now_ns, "test")
+
+    @rule()
+    def drop_previous(self) -> None:
+        self.loop.drop_previous(self.bench.now_ns)
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def die(self, data) -> None:
+        self.bench.reap(data.draw(st.sampled_from(self.living())))
+
+    @rule(ms=st.sampled_from([10, 500, 2500]))
+    def time_passes(self, ms: int) -> None:
+        self.bench.pass_ms(ms)
+        self.loop.check_deadlines(self.bench.now_ns)
+
+    @precondition(lambda self: any(worker.killed and worker.alive for worker in self.made))
+    @rule()
+    def reap_killed(self) -> None:
+        for worker in self.made:
+            if worker.killed and worker.alive:
+                self.bench.reap(worker)
+
+    @rule(camera=camera_names)
+    def lose_capture(self, camera: str) -> None:
+        self.loop.capture_lost(self.bench.now_ns, CameraName(camera), "killed")
+        self.writing.discard(camera)
+
+    @rule(camera=camera_names, size=st.sampled_from([(64, 48), (32, 24)]))
+    def need_ring(self, camera: str, size: tuple[int, int]) -> None:
+        self.loop.need_ring(self.bench.now_ns, CameraName(camera), *size)
+        self.writing.add(camera)
+
+    @invariant()
+    def each_frame_is_delivered_at_most_once_and_in_order(self) -> None:
+        for camera in CAMERAS:
+            sequences = [r.frame.sequence for r in self.bench.results if r.frame.camera == camera]
+            assert sequences == sorted(set(sequences))
+
+    @invariant()
+    def counters_add_up(self) -> None:
+        for camera in self.bench.statistics.cameras.values():
+            pending = camera.captured - camera.answered - camera.failed - camera.lost - camera.replaced
+            assert pending >= 0
+        film = self.bench.statistics.cameras[CameraName("film")]
+        assert film.skipped == 0
+
+    @invariant()
+    def a_worker_is_handed_back_once(self) -> None:
+        retired = self.bench.events.retired_workers
+        assert len(retired) == len({worker.name for worker in retired})
+
+    def teardown(self) -> None:
+        """Let everything that hangs be reaped, a good worker serve, and see that nothing is left over."""
+        self.reap_killed()
+        worker = FakeWorker("the-last")
+        self.bench.swap(worker)
+        self.loop.drop_previous(self.bench.now_ns)
+        for _ in range(200):
+            for other in [*self.living(), worker]:
+                if other.asked and other.alive:
+                    self.bench.answer(other)
+        statistics = self.bench.statistics
+        assert statistics.in_flight == 0
+        for camera in statistics.cameras.values():
+            assert camera.captured == camera.answered + camera.failed + camera.lost + camera.replaced
+        assert {w.name for w in self.made} == {w.name for w in self.bench.events.retired_workers}
+        for generation in self.loop._intake.generations():
+            counts = generation.leases.counts()
+            assert counts.leased == counts.ready == 0
+            assert counts.writing == len(generation.granted)
+        self.loop.close()
+
+
+TestLoop = LoopMachine.TestCase
+TestLoop.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)

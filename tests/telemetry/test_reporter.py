@@ -1,0 +1,159 @@
+"""Telemetry tells what the pipelines did since the last message, and survives bad providers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from agent.link.messages import Counters, Telemetry, encode
+from agent.loop.records import CameraStatistics, PipelineStatistics
+from agent.telemetry.histogram import Histogram
+from agent.telemetry.probes import Probe, Probes, host_probes
+from agent.telemetry.reporter import PipelineReading, Reporter, Windows, build
+from agent.types import CameraName, Digest, ModelName, Outgoing, PipelineName, ReleaseId
+
+
+def statistics(run: Histogram, *, pipeline: str = "main", answered: int = 9) -> PipelineStatistics:
+    front = CameraStatistics(
+        camera=CameraName("front"), health="streaming", reason="", size=(640, 480), fps=9.987, captured=10,
+        answered=answered, failed=0, lost=1, skipped=2, replaced=0,
+    )  # fmt: skip
+    return PipelineStatistics(
+        pipeline=PipelineName(pipeline), captured=10, answered=answered, failed=0, lost=1, skipped=2, gated=0,
+        in_flight=2, resent=0, swaps=0, workers_lost=0, fps=9.987, cameras={CameraName("front"): front},
+        stages={"run": run.snapshot()},
+        current=ReleaseId(ModelName("yolox"), "1.0.0", Digest("ab")), previous=None, serving=None,
+    )  # fmt: skip
+
+
+def message(*readings: PipelineReading, windows: Windows) -> Telemetry:
+    return build(readings, windows, host={"x": None}, link={"sent": 1}, at_utc_ms=1_790_000_000_123, uptime_s=3.14159)
+
+
+def test_counters_add_up_over_pipelines() -> None:
+    run = Histogram()
+    told = message(statistics(run), statistics(run, pipeline="other", answered=5), windows=Windows())
+    assert told.counters == Counters(20, 14, 2, 4, 0)
+    assert told.loop["other"].counters == Counters(10, 5, 1, 2, 0)
+    assert told.cameras["front"].fps == 9.99
+    assert told.at == "2026-09-21T14:13:20.123Z"
+
+
+def test_latencies_are_those_since_the_last_message() -> None:
+    run, windows = Histogram(), Windows()
+    for _ in range(100):
+        run.add(10.0)
+    first = message(statistics(run), windows=windows)
+    run.add(50.0)
+    second = message(statistics(run), windows=windows)
+    third = message(statistics(run), windows=windows)
+    assert first.models["yolox:1.0.0"].count == 100
+    assert first.loop["main"].stages["run"].p50_ms == pytest.approx(10.0, rel=0.04)
+    assert second.models["yolox:1.0.0"].p50_ms == pytest.approx(50.0, rel=0.04)
+    assert second.models["yolox:1.0.0"].count == 1
+    assert third.models["yolox:1.0.0"].count == 0
+
+
+def test_a_rebuilt_pipeline_begins_its_window_anew() -> None:
+    old, new, windows = Histogram(), Histogram(), Windows()
+    for _ in range(10):
+        old.add(10.0)
+    message(statistics(old), windows=windows)
+    new.add(20.0)
+    assert message(statistics(new), windows=windows).models["yolox:1.0.0"].count == 1
+
+
+def test_one_model_in_two_pipelines_has_one_row() -> None:
+    run = Histogram()
+    run.add(1.0)
+    told = message(statistics(run), statistics(run, pipeline="other"), windows=Windows())
+    assert told.models["yolox:1.0.0"].count == 2
+
+
+def test_the_message_round_trips_as_json() -> None:
+    told = message(statistics(Histogram()), windows=Windows())
+    assert msgspec.json.decode(encode(told), type=Telemetry) == told
+    assert msgspec.json.decode(encode(told))["v"] == 1
+
+
+def test_a_failing_row_gives_null_and_one_warning(tmp_path: Path) -> None:
+    def broken() -> float:
+        raise OSError("no such file")
+
+    probes = Probes([Probe("bad", "", broken, ""), Probe("none", "", lambda: None, ""), Probe("ok", "", lambda: 1, "")])
+    with capture_logs() as logs:
+        assert probes.read() == probes.read() == {"bad": None, "none": None, "ok": 1.0}
+    assert [entry["key"] for entry in logs] == ["bad"]
+
+
+def test_this_host_has_all_rows_but_perhaps_a_temperature(tmp_path: Path) -> None:
+    rows = host_probes(tmp_path)
+    with capture_logs() as logs:
+        values = Probes(rows).read()
+    assert not logs
+    assert {key for key, value in values.items() if value is None} <= {"temperature_c"}
+    assert 5 < (values["agent_pss_mb"] or 0) < 2000
+    assert len({row.key for row in rows}) == len(rows)
+    assert all(row.description for row in rows)
+
+
+def reporter(**options: Any) -> tuple[Reporter, list[Outgoing], threading.Event]:
+    sent: list[Outgoing] = []
+    came = threading.Event()
+
+    def publish(outgoing: Outgoing) -> None:
+        sent.append(outgoing)
+        came.set()
+
+    run = Histogram()
+    options = {"interval_s": 60.0, "pipelines": lambda: [statistics(run)], **options}
+    return Reporter(publish, Probes([]), **options), sent, came
+
+
+def test_reports_come_at_the_interval_and_a_stop_does_not_wait_for_it() -> None:
+    beats, sent, came = reporter(interval_s=0.05)
+    beats.start()
+    assert came.wait(2)
+    beats.set_interval(3600)
+    began = time.monotonic()
+    beats.stop()
+    assert time.monotonic() - began < 0.5
+    assert sent[0].topic == "telemetry"
+    assert sent[0].qos == 0
+    assert beats.last is not None
+    assert not isinstance(sent[0].payload, bytes)  # the publisher encodes
+
+
+def test_a_nudge_reports_at_once() -> None:
+    beats, _, came = reporter()
+    beats.start()
+    beats.nudge()
+    assert came.wait(2)
+    beats.stop()
+
+
+def test_a_bad_provider_costs_one_message_not_the_thread() -> None:
+    answers = iter([1 / 1, None])
+
+    def pipelines() -> list[PipelineReading]:
+        if next(answers) is not None:
+            raise RuntimeError("a bug")
+        return []
+
+    beats, sent, came = reporter(pipelines=pipelines)
+    with capture_logs() as logs:
+        beats.start()
+        beats.nudge()
+        while not logs:
+            time.sleep(0.005)
+        assert not sent
+        beats.nudge()
+        assert came.wait(2)
+        beats.stop()
+    assert logs[0]["event"] == "telemetry.failed"
