@@ -29,7 +29,6 @@ from agent.link.commands import Router
 from agent.link.outbox import MemoryOutbox
 from agent.link.publisher import Publisher
 from agent.link.topics import Topics
-from agent.link.verbs import table
 from agent.logs.children import forward
 from agent.logs.setup import configure, log_unhandled
 from agent.loop.pipeline import Pipeline
@@ -46,6 +45,7 @@ from agent.supervise.watchdog import Watchdog
 from agent.telemetry.probes import Probes, host_probes
 from agent.telemetry.reporter import Reporter
 from agent.types import CameraName, PipelineName
+from agent.verbs import table
 from agent.versions import versions
 
 log = structlog.get_logger(part="agent")

@@ -9,10 +9,10 @@ between neither loses nor repeats it; its answer is remembered before it is sent
 from memory. Where the agent ended between the two, a verb marked ``repeatable`` runs again, any other is answered
 ``interrupted``. A command without an ``id`` runs each time it is sent.
 
-A handler returns its result, or raises :class:`~agent.errors.LookoutError`, or returns a :class:`~agent.link.verbs.Deferred` that it
-answers later from any thread. Long work is not waited for: ``model/deploy`` answers as soon as the deployment is
-accepted, and its progress is what ``deploy/<pipeline>`` shows; a handler whose answer *is* the end of the work (a
-snapshot, a diagnosis) takes a :class:`~agent.link.verbs.Deferred`.
+A handler returns its result, or raises :class:`~agent.errors.LookoutError`, or returns a
+:class:`~agent.link.verbs.Deferred` that it answers later from any thread. Long work is not waited for:
+``model/deploy`` answers as soon as the deployment is accepted, and its progress is what ``deploy/<pipeline>`` shows; a
+handler whose answer *is* the end of the work (a snapshot, a diagnosis) takes a Deferred.
 """
 
 from __future__ import annotations

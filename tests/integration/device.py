@@ -143,7 +143,10 @@ class Device:
         try:
             while True:
                 found, _, _ = select.select([ready, pidfd], [], [], START_S)
-                assert ready in found, f"{self.name} is not ready:\n{self.last_words()}"
+                if ready not in found:
+                    kill([process.pid for process in family(self.pid)])
+                    self.process = None
+                    raise AssertionError(f"{self.name} is not ready:\n{self.last_words()}")
                 if ready.recv(4096).startswith(b"READY=1"):
                     return
         finally:

@@ -1,0 +1,176 @@
+"""What must not run is refused with its reason, and the good model goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.registry import Shop
+from tools.registry.maintain import refresh
+from tools.registry.repository import Lifetimes
+from tools.registry.serve import RegistryServer
+
+from . import shelf
+from .device import Device
+from .person import Person
+
+
+class Counter:
+    """A registry of this module's own, whose state can be spoilt and mended, and the device that buys there."""
+
+    def __init__(self, template: Shop, folder: Path) -> None:
+        folder.mkdir()
+        self.shop = Shop.copied(template, folder)
+        self.server = RegistryServer(self.shop.registry)
+        self.server.start()
+
+    @contextmanager
+    def expired(self) -> Iterator[None]:
+        """A publisher who forgot to refresh."""
+        refresh(self.shop.registry, self.shop.keys, lifetimes=Lifetimes(timestamp=timedelta(days=-1)))
+        yield
+        refresh(self.shop.registry, self.shop.keys)
+
+    @contextmanager
+    def foreign(self) -> Iterator[None]:
+        """Another registry at the same address, whole and well signed, by somebody else."""
+        aside = self.shop.registry.with_name("aside")
+        self.shop.registry.rename(aside)
+        other = Shop(self.shop.folder / "other")
+        shelf.publish(other, shelf.NEWER, shelf.tiny_detector)
+        # Newer numbers than the device has seen, so that only the signatures can tell.
+        refreshed = [refresh(other.registry, other.keys) for _ in range(20)]
+        assert refreshed
+        other.registry.rename(self.shop.registry)
+        yield
+        shutil.rmtree(self.shop.registry)
+        aside.rename(self.shop.registry)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody listens."""
+        port = self.server.port
+        self.server.close()
+        yield
+        self.server = RegistryServer(self.shop.registry, port=port)
+        self.server.start()
+
+    @contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """The registry in order."""
+        yield
+
+
+@pytest.fixture(scope="module")
+def counter(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
+    made = Counter(shop, tmp_path_factory.mktemp("counter") / "shop")
+    yield made
+    made.server.close()
+
+
+@pytest.fixture(scope="module")
+def customer(counter, broker, shared_world, veteran) -> tuple[Device, Person]:
+    """A device at work on tiny:1.0.0 that reports every frame."""
+    device = shared_world.device(
+        port=broker.port, state=veteran, start=False, registry={"url": counter.server.url}, report={"all": True}
+    )
+    person = shared_world.person(broker.port, device)
+    device.start()
+    person.sees(shelf.TINY, 1)
+    return device, person
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is ordered, what the registry is like, where it ends, and what the reason must name."""
+
+    reference: str
+    registry: Callable[[Counter], AbstractContextManager[None]]
+    last_state: str
+    words: tuple[str, ...]
+
+
+CASES = {
+    "a flipped byte": Case(shelf.DAMAGED, Counter.as_it_is, "fetching", ("model.onnx", "signed")),
+    "a lying golden image": Case(shelf.LYING, Counter.as_it_is, "trial", ("golden/1.png", "red")),
+    "a graph that answers NaN": Case(shelf.NAN, Counter.as_it_is, "trial", ("finite",)),
+    "an unknown model": Case("ghost:1.0.0", Counter.as_it_is, "resolving", ("ghost", "no model")),
+    "an unknown version": Case("tiny:9.9.9", Counter.as_it_is, "resolving", ("9.9.9", "1.1.0")),
+    "an unknown channel": Case("tiny@nightly", Counter.as_it_is, "resolving", ("nightly", "channel")),
+    "a yanked version": Case(shelf.YANKED, Counter.as_it_is, "resolving", ("yanked", "it sees ghosts")),
+    "expired metadata": Case(shelf.NEWER, Counter.expired, "resolving", ("expired", "lookout registry refresh")),
+    "a foreign registry": Case(shelf.NEWER, Counter.foreign, "resolving", ("not signed by the keys",)),
+    "no registry": Case(shelf.NEWER, Counter.down, "resolving", ("127.0.0.1", "registry.url")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_refused_with_its_reason_and_detections_go_on(name, counter, customer):
+    device, person = customer
+    case = CASES[name]
+    with case.registry(counter):
+        since = person.deploy(case.reference)
+        report = person.wait_state(case.reference, "failed", "committed", "rolled_back", since=since)
+    assert report["state"] == "failed"
+    for word in case.words:
+        assert word in report["reason"], report["reason"]
+    assert person.states(case.reference, since)[-2:] == [case.last_state, "failed"]
+    assert report["current"]["version"] == report["serving"]["version"] == "1.0.0"
+    assert report["candidate"] is None or report["candidate"]["model"] == case.reference.split(":")[0]
+    assert report["degraded"] is None
+    person.sees(shelf.TINY)
+    assert device.status().degraded == ()
+
+
+def test_all_of_that_cost_no_frame_and_a_good_release_is_still_taken(customer):
+    _, person = customer
+    before = person.sees(shelf.TINY, 1)[0]
+    person.deployed(shelf.NEWEST)
+    person.sees(shelf.NEWEST)
+    assert {frame["model"] for frame in person.frames()} == {shelf.TINY, shelf.NEWEST}
+    camera = customer[0].status().cameras[0]
+    assert camera.lost == 0
+    assert camera.answered >= before["frame"] - 1 - camera.skipped
+
+
+@pytest.mark.parametrize("reference", ["tiny", "tiny:latest", "Tiny:1.0.0", "tiny:1.0", "../tiny:1.0.0", ""])
+def test_a_reference_that_cannot_be_read_is_an_error_at_once_and_starts_nothing(reference, customer):
+    _, person = customer
+    before = len(person.deployments())
+    answer = person.command("model/deploy", reference=reference)
+    assert answer["ok"] is False
+    assert answer["error"]["code"] in ("bad_reference", "bad_argument")
+    assert reference[:10] in answer["error"]["message"]
+    person.sees(shelf.NEWEST, 1)
+    assert len(person.deployments()) == before
+
+
+def test_a_release_that_failed_its_trial_stays_in_quarantine_and_force_tries_it_again(customer):
+    _, person = customer
+    since = person.deploy(shelf.LYING)
+    report = person.wait_state(shelf.LYING, "failed", since=since)
+    assert "quarantine" in report["reason"]
+    assert "golden/1.png" in report["reason"]
+    since = person.deploy(shelf.LYING, force=True)
+    report = person.wait_state(shelf.LYING, "failed", since=since)
+    assert "quarantine" not in report["reason"]
+    assert person.states(shelf.LYING, since)[-2:] == ["trial", "failed"]
+    held = {one["release"]["model"]: one for one in person.command("model/list")["result"]["models"]}
+    assert held["lying"]["quarantined"]
+    assert held["lying"]["current_of"] == []
+
+
+def test_a_device_that_trusts_nobody_yet_says_how_to_provision_it(broker, world, counter):
+    device = world.device(port=broker.port, provisioned=False, start=False, )
+    person = world.person(broker.port, device)
+    device.start()
+    since = person.deploy(shelf.TINY)
+    report = person.wait_state(shelf.TINY, "failed", since=since)
+    assert "lookout provision --root" in report["reason"]
+    assert person.said("info")[-1]["trust"]["state"] == "not_provisioned"
