@@ -12,10 +12,10 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-faults lint format bench clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # An environment is made once, and again when pyproject.toml changed.
 define make_venv
@@ -39,6 +39,9 @@ demo: $(DEMO_VENV)/.ready ## the whole product at work, in about two minutes
 
 test: $(VENV)/.ready ## unit and integration tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.ready ## every attack of the fault suite, not only the sample that make test runs
+	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .

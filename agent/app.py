@@ -17,13 +17,17 @@ import structlog
 from agent import overview, settings
 from agent.announce import Announcer
 from agent.capture.handle import CaptureHandle
-from agent.clock import NS_PER_S, monotonic_ns, utc_ms
+from agent.clock import NS_PER_S, monotonic_ns
 from agent.config.layers import Loaded
 from agent.config.places import Places, device_id, places, prepare
+from agent.deploy.clockfloor import TrustedClock
 from agent.deploy.commands import CommandMemory
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
+from agent.deploy.ledger import TrustLedger
+from agent.deploy.optimised import OptimisedCache
 from agent.host import boot_id, describe, host_key
+from agent.inspect.client import InspectClient
 from agent.link.client import Session
 from agent.link.commands import Router
 from agent.link.outbox import MemoryOutbox
@@ -46,7 +50,7 @@ from agent.telemetry.probes import Probes, host_probes
 from agent.telemetry.reporter import Reporter
 from agent.types import CameraName, PipelineName
 from agent.verbs import table
-from agent.versions import versions
+from agent.versions import onnx_runtime, versions
 
 log = structlog.get_logger(part="agent")
 
@@ -93,6 +97,7 @@ class Agent:
 
         self._journal = Journal(folders.state / "journal.db")
         stack.callback(self._journal.close)
+        self._clock = TrustedClock(self._journal, trust=self._config.registry.trust_clock)
         self._spawner = Spawner(forward)
         stack.callback(self._spawner.close)
         self._workers = Workers(self._spawner)
@@ -113,17 +118,23 @@ class Agent:
 
     def _build_deployer(self) -> Deployer:
         store = Store(self._folders.state / "store")
-        access = settings.registry_access(self._config, self._folders.state)
+        access = settings.registry_access(self._loaded, self._folders.state)
+        self._fetch = FetchClient(self._spawner, access, store, TrustLedger(self._journal, self._clock))
+        runtime = onnx_runtime()
         return Deployer(
             self._journal,
             store=store,
-            fetch=FetchClient(self._spawner, access, store),
+            fetch=self._fetch,
             workers=self._workers,
             settings=settings.deploy_settings(self._config, os.cpu_count() or 1),
             report=self._announcer.deployment,
             boot_id=boot_id(),
-            host=host_key(),
+            host=f"{host_key()}; {runtime}",
+            inspect=InspectClient(self._spawner),
+            cache=OptimisedCache(self._folders.state / "cache", runtime=runtime, host=host_key()),
             beat=self._beat("deployer"),
+            clock_doubt=self._clock.doubt,
+            on_safe_mode=lambda why: self._notifier.status(self._line(why)),
         )
 
     def _build_pipeline(self, name: str) -> Pipeline:
@@ -148,7 +159,7 @@ class Agent:
             rows,
             memory=CommandMemory(self._journal.database),
             publish=self._publisher.publish,
-            utc_ms=utc_ms,
+            utc_ms=self._clock.utc_ms,
             groups=self._config.device.groups,
             pulse=self._beat("commands"),
         )
@@ -178,6 +189,8 @@ class Agent:
             root=self._folders.state / "registry" / "root.json",
             registry_url=self._config.registry.url,
             uptime_s=self._uptime_s,
+            distrust=lambda: self._fetch.distrust,
+            clock_doubt=self._clock.doubt,
         )
 
     def _uptime_s(self) -> float:
@@ -195,7 +208,7 @@ class Agent:
         for pipeline in self._pipelines.values():
             self._begin(pipeline)
         self._begin_announcing()
-        self._deployer.start(settings.pipeline_settings(self._config), self._pipelines)
+        self._deployer.start(settings.pipeline_settings(self._loaded), self._pipelines)
         self._stack.callback(self._deployer.stop)
         for name, pipeline in self._pipelines.items():
             for camera in self._config.pipelines[name].cameras:
@@ -234,7 +247,12 @@ class Agent:
             )
         )
         self._begin(Watchdog(self._beats, self._notifier))
-        self._notifier.ready(f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines")
+        self._notifier.ready(self._line(self._deployer.safe_mode))
+
+    def _line(self, safe_mode: str | None) -> str:
+        """Return what systemd shows in a line."""
+        line = f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines"
+        return f"{line}; {safe_mode}" if safe_mode else line
 
     def _status(self) -> object:
         return overview.status(self._identity, self._readings.take())

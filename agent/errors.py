@@ -156,6 +156,12 @@ class StorageError(SurroundingsError):
     code = "storage"
 
 
+class MemoryShort(SurroundingsError):
+    """The device has not the memory that was asked for."""
+
+    code = "memory"
+
+
 class CameraError(SurroundingsError):
     """A camera cannot be opened or read."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.capture.handle import CaptureHandle
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
-from agent.errors import StorageError
+from agent.errors import LookoutError, StorageError
 from agent.link.client import Session
 from agent.link.messages import Trust
 from agent.link.publisher import Publisher
@@ -36,6 +36,9 @@ class Readings:
     root: Path
     registry_url: str | None
     uptime_s: Callable[[], float]
+    distrust: Callable[[], LookoutError | None] = lambda: None
+    """Why the registry was not believed when it was last asked."""
+    clock_doubt: Callable[[], str | None] = lambda: None
 
     def take(self) -> Reading:
         """Look at all of them once."""
@@ -49,7 +52,7 @@ class Readings:
             uptime_s=self.uptime_s(),
             memory_mb=self.memory_mb(),
             trust=self._trust(),
-            problems=(f"journal: {problem}",) if problem else (),
+            problems=tuple(filter(None, (f"journal: {problem}" if problem else None, self.deployer.safe_mode))),
             boot=self._boot(),
             providers=self.workers.providers(),
             runs_on={worker.release.digest: worker.ready.providers for worker in self.workers.living()},
@@ -91,4 +94,9 @@ class Readings:
             return Trust("off", "registry.url is not set: nothing new can be deployed")
         if not self.root.exists():
             return Trust("not_provisioned", "run lookout provision --root root.json: nothing new can be deployed")
+        distrust, doubt = self.distrust(), self.clock_doubt()
+        if distrust is not None:
+            return Trust(distrust.code, f"{distrust.message}; what is stored goes on, nothing new can be deployed")
+        if doubt is not None:
+            return Trust("waiting_for_clock", f"{doubt}; nothing new can be deployed until then")
         return Trust("ok")

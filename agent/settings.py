@@ -63,6 +63,9 @@ def deploy_settings(config: Config, cores: int) -> DeploySettings:
         device_class=config.device.klass,
         load_timeout_s=deploy.load_timeout_s,
         golden_timeout_s=deploy.golden_timeout_s,
+        variant=deploy.variant,
+        trial_timeout_s=deploy.trial_timeout_s,
+        trial_memory_mb=deploy.trial_memory_mb,
         keep_previous_warm=deploy.keep_previous_warm,
         probation_frames=deploy.probation.frames,
         probation_s=deploy.probation.seconds,
@@ -72,20 +75,40 @@ def deploy_settings(config: Config, cores: int) -> DeploySettings:
         rate_baseline_frames=deploy.probation.rate_baseline_frames,
         rate_collapse=deploy.probation.rate_collapse,
         rate_explosion=deploy.probation.rate_explosion,
+        shadow_frames=deploy.shadow_frames,
+        min_agreement=deploy.min_agreement,
+        shadow_max_slowdown=deploy.shadow_max_slowdown,
+        shadow_timeout_s=deploy.shadow_timeout_s,
+        memory_floor_mb=deploy.memory_floor_mb,
+        safe_mode_s=deploy.safe_mode_s,
+        poll_s=config.registry.poll_s if config.registry.url else 0.0,
+        on_yank=deploy.on_yank,
+        min_versions=dict(config.registry.min_version),
+        safe_mode_after=deploy.safe_mode_after,
     )
 
 
-def pipeline_settings(config: Config) -> tuple[PipelineSettings, ...]:
-    """Return what deployment needs to know of each pipeline."""
+def pipeline_settings(loaded: Loaded) -> tuple[PipelineSettings, ...]:
+    """Return what deployment needs to know of each pipeline; relative paths start from the configuration's folder."""
     return tuple(
-        PipelineSettings(PipelineName(name), model=pipeline.model, score=pipeline.score, labels=pipeline.labels)
-        for name, pipeline in config.pipelines.items()
+        PipelineSettings(
+            PipelineName(name),
+            model=pipeline.model,
+            score=pipeline.score,
+            labels=pipeline.labels,
+            factory=None if pipeline.factory is None else str(loaded.path_of(pipeline.factory)),
+        )
+        for name, pipeline in loaded.config.pipelines.items()
     )
 
 
-def registry_access(config: Config, state: Path) -> RegistryAccess:
+def registry_access(loaded: Loaded, state: Path) -> RegistryAccess:
     """Return how the fetch process reaches the registry, and where it puts what it brings."""
-    registry = config.registry
+    registry = loaded.config.registry
+
+    def path(text: str | None) -> str | None:
+        return None if text is None else str(loaded.path_of(text))
+
     return RegistryAccess(
         url=registry.url or "",
         metadata_dir=str(state / "registry"),
@@ -94,4 +117,11 @@ def registry_access(config: Config, state: Path) -> RegistryAccess:
         min_rate_bytes_s=registry.min_rate_bytes_s,
         max_file_bytes=registry.max_file_mb * MB,
         free_floor_bytes=registry.free_floor_mb * MB,
+        min_versions=dict(registry.min_version),
+        token_file=path(registry.token_file),
+        ca_file=path(registry.ca_file),
+        cert_file=path(registry.cert_file),
+        key_file=path(registry.key_file),
+        proxy=None if registry.proxy is None else registry.proxy.get_secret_value(),
+        rate_limit_bytes_s=registry.max_rate_bytes_s,
     )

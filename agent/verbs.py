@@ -6,14 +6,15 @@ is journalled, and what becomes of it shows on ``deploy/<pipeline>``.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from agent.deploy.records import Accepted, StoredModel
+from agent.deploy.records import Accepted, DeployOptions, StoredModel
 from agent.errors import CommandError
-from agent.link.messages import DevicePing, ModelDeploy, ModelList, ModelRollback
+from agent.link.messages import DevicePing, ModelCancel, ModelDeploy, ModelList, ModelRollback
 from agent.link.verbs import Verb, verb
 from agent.types import PipelineName
 
@@ -21,8 +22,14 @@ from agent.types import PipelineName
 class Deployments(Protocol):
     """What the verbs need of the deployer; every call raises LookoutError where it is refused."""
 
-    def deploy(self, pipeline: PipelineName, reference: str, *, force: bool = False) -> Accepted:
+    def deploy(
+        self, pipeline: PipelineName, reference: str, *, force: bool = False, options: DeployOptions = ...
+    ) -> Accepted:
         """Take a deploy on."""
+        ...
+
+    def cancel(self, pipeline: PipelineName) -> Accepted:
+        """End a deployment before its probation."""
         ...
 
     def rollback(self, pipeline: PipelineName) -> Accepted:
@@ -53,7 +60,11 @@ def table(
     """Return the rows for a device with these pipelines."""
 
     def deploy(args: ModelDeploy) -> Accepted:
-        return deployments.deploy(chosen(args.pipeline, pipelines), args.reference, force=args.force)
+        options = DeployOptions(args.shadow_frames, args.min_agreement, moment(args.not_before))
+        return deployments.deploy(chosen(args.pipeline, pipelines), args.reference, force=args.force, options=options)
+
+    def cancel(args: ModelCancel) -> Accepted:
+        return deployments.cancel(chosen(args.pipeline, pipelines))
 
     def rollback(args: ModelRollback) -> Accepted:
         return deployments.rollback(chosen(args.pipeline, pipelines))
@@ -66,10 +77,27 @@ def table(
 
     return (
         verb("model/deploy", ModelDeploy, deploy),
+        verb("model/cancel", ModelCancel, cancel),
         verb("model/rollback", ModelRollback, rollback),
         verb("model/list", ModelList, list_models, repeatable=True),
         verb("device/ping", DevicePing, ping, repeatable=True),
     )
+
+
+def moment(text: str | None) -> int | None:
+    """Return the moment of an RFC 3339 text, UTC milliseconds. Raises :class:`CommandError`."""
+    if text is None:
+        return None
+    try:
+        at = msgspec.convert(text, datetime.datetime)
+    except msgspec.ValidationError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise CommandError(
+            f"args.not_before: {text!r} is no RFC 3339 time with a zone, such as 2026-11-24T16:02:00Z",
+            field="args.not_before",
+        )
+    return round(at.timestamp() * 1000)
 
 
 def chosen(name: str | None, pipelines: Sequence[PipelineName]) -> PipelineName:

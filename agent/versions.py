@@ -21,6 +21,12 @@ def versions() -> dict[str, str]:
     return here | {name: number for name, number in found.items() if number is not None}
 
 
+def onnx_runtime() -> str:
+    """Return name and version of this host's ONNX Runtime, whichever build of it is installed."""
+    found = {name: _version(name) for name in _STANDS_ON if name.startswith("onnxruntime")}
+    return " ".join(f"{name} {number}" for name, number in found.items() if number) or "onnxruntime unknown"
+
+
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)

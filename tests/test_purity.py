@@ -21,6 +21,8 @@ PURE = {
     "config.reader",
     "config.schema",
     "config.texts",
+    "deploy.admission",
+    "deploy.agreement",
     "deploy.bootguard",
     "deploy.machine",
     "deploy.probation",

@@ -7,11 +7,14 @@ keys: anything of an unexpected shape is passed over here, because the schema co
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.config.keypath import KeyPath
+
+_LOOPBACK = re.compile(r"http://([^/@]*@)?(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?(/|$)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 def clashes(tree: Mapping[str, Any]) -> tuple[Clash, ...]:
     """Return every contradiction between keys of a raw or a dumped configuration."""
-    return (*_memberships(tree), *_credentials(_map(tree.get("mqtt"))))
+    return (*_memberships(tree), *_credentials(_map(tree.get("mqtt"))), *_registry(_map(tree.get("registry"))))
 
 
 def _map(value: Any) -> Mapping[str, Any]:
@@ -79,3 +82,15 @@ def _credentials(mqtt: Mapping[str, Any]) -> Iterator[Clash]:
     for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if name in tls and other not in tls:
             yield Clash(("mqtt", "tls", name), f"needs mqtt.tls.{other} beside it", "set both or neither")
+
+
+def _registry(registry: Mapping[str, Any]) -> Iterator[Clash]:
+    """Check that a certificate has its key, and that a token never goes over plain HTTP to another host."""
+    has = {name for name, value in registry.items() if value is not None}
+    for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if name in has and other not in has:
+            yield Clash(("registry", name), f"needs registry.{other} beside it", "set both or neither")
+    url = registry.get("url")
+    if "token_file" in has and isinstance(url, str) and url.startswith("http://") and not _LOOPBACK.match(url):
+        hint = "serve the registry over https://"
+        yield Clash(("registry", "token_file"), "anybody on the way could read a token sent over http://", hint)

@@ -27,9 +27,11 @@ from agent.config.texts import (
     model_reference,
     plain_text,
     provider,
+    proxy_url,
     registry_url,
     topic_prefix,
     unique,
+    version,
     wrong,
 )
 from agent.types import NAME_PATTERN
@@ -231,6 +233,12 @@ class Pipeline(Part):
         max_length=10_000,
         description="Labels that are reported. Default: all of the model's.",
     )
+    factory: Path | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="Folder of a release (manifest.json and its files) that serves where no deployed one can.",
+    )
     in_flight: int = key(
         3,
         applies="part",
@@ -291,6 +299,67 @@ class Registry(Part):
     )
     max_file_mb: int = key(
         512, applies="live", remote=True, ge=1, le=65_536, description="Largest file that is fetched."
+    )
+    max_rate_bytes_s: int = key(
+        0,
+        applies="live",
+        remote=True,
+        ge=0,
+        le=1_000_000_000,
+        description="A fetch takes no more of the line than this. 0: all that it gets.",
+    )
+    poll_s: float = key(
+        3600.0,
+        applies="live",
+        remote=True,
+        ge=0,
+        le=2_592_000,
+        description="How often to ask, at random instants, what a channel or range means now and what was yanked. "
+        "0: never.",
+    )
+    min_version: dict[Name, Annotated[str, Field(max_length=64), version]] = key(
+        {},
+        applies="part",
+        remote=False,
+        max_length=256,
+        description="Model: oldest version that this device takes, whoever asks for an older one.",
+    )
+    trust_clock: bool = key(
+        False,
+        applies="part",
+        remote=False,
+        description="Believe the clock although nothing keeps it right: for devices without a time server. "
+        "A clock that is behind then accepts metadata that has expired.",
+    )
+    token_file: Path | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="File that holds the token a private registry asks for, such as a systemd credential; HTTPS only.",
+    )
+    ca_file: Path | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="Certificates of the authorities to trust for the registry, PEM. Default: those of the web.",
+    )
+    cert_file: Path | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="This device's certificate for the registry, PEM; goes with key_file.",
+    )
+    key_file: Path | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="This device's private key for the registry, PEM; goes with cert_file.",
+    )
+    proxy: Annotated[SecretStr, proxy_url] | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="Proxy on the way to the registry: http://host:port, with user:password@ where it wants one.",
     )
     free_floor_mb: int = key(
         64, applies="live", remote=True, ge=0, le=1_048_576, description="Disk space that a fetch leaves free."
@@ -433,6 +502,12 @@ class Deploy(Part):
         remote=True,
         description="How long the previous worker is kept ready: always makes later rollbacks instant, for its memory.",
     )
+    on_yank: Literal["warn", "rollback"] = key(
+        "warn",
+        applies="live",
+        remote=True,
+        description="What to do when the publisher yanked the release that serves: say so, or go back to previous.",
+    )
     load_timeout_s: float = key(
         60.0, applies="live", remote=True, gt=0, le=3600, description="Longest time a model may take to load."
     )
@@ -443,6 +518,80 @@ class Deploy(Part):
         gt=0,
         le=3600,
         description="Longest time a model may take for one golden image.",
+    )
+    variant: Literal["fastest", "first"] = key(
+        "fastest",
+        applies="live",
+        remote=True,
+        description="Which of the variants that this host can run serves: the one measured fastest, or the first.",
+    )
+    trial_timeout_s: float = key(
+        300.0,
+        applies="live",
+        remote=True,
+        gt=0,
+        le=86_400,
+        description="Longest time that one variant's trial may take.",
+    )
+    trial_memory_mb: int | None = key(
+        None,
+        applies="live",
+        remote=True,
+        ge=1,
+        le=1_048_576,
+        description="Most memory of a worker in its trial. Default: twice the manifest's budget, else half the host's.",
+    )
+    shadow_frames: int = key(
+        0,
+        applies="live",
+        remote=True,
+        ge=0,
+        le=1_000_000,
+        description="Live frames that a candidate answers beside the current model before it may serve. 0: none.",
+    )
+    min_agreement: float | None = key(
+        None,
+        applies="live",
+        remote=True,
+        ge=0,
+        le=1,
+        description="Refuse a candidate that agreed less with the current model, on 100 frames unless shadow_frames is "
+        "set. Default: only report.",
+    )
+    shadow_max_slowdown: float = key(
+        0.2,
+        applies="live",
+        remote=True,
+        gt=0,
+        le=1,
+        description="Share of the current model's rate that shadow may cost at most; it bounds shadow's share of time.",
+    )
+    shadow_timeout_s: float = key(
+        300.0, applies="live", remote=True, gt=0, le=86_400, description="Longest time that shadow may take."
+    )
+    memory_floor_mb: int = key(
+        64,
+        applies="live",
+        remote=True,
+        ge=0,
+        le=1_048_576,
+        description="Memory to leave free; a candidate that would not is loaded only once the current one is unloaded.",
+    )
+    safe_mode_after: int = key(
+        3,
+        applies="agent",
+        remote=False,
+        ge=0,
+        le=64,
+        description="Crashes of the agent in ten minutes after which it starts with the previous models. 0: never.",
+    )
+    safe_mode_s: float = key(
+        600.0,
+        applies="agent",
+        remote=False,
+        gt=0,
+        le=86_400,
+        description="Time that the agent must run well before safe mode (entered after three crashes) ends.",
     )
 
 
@@ -480,7 +629,7 @@ class Config(Part):
     registry: Registry = section(Registry, applies="part", remote=True)
     mqtt: Mqtt = section(Mqtt, applies="part", remote=True)
     report: Report = section(Report, applies="live", remote=True)
-    deploy: Deploy = section(Deploy, applies="live", remote=True)
+    deploy: Deploy = section(Deploy, applies="agent", remote=True)
     logs: Logs = section(Logs, applies="live", remote=True)
 
     @model_validator(mode="after")

@@ -11,14 +11,15 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
 from pydantic_core import PydanticCustomError
 
 from agent.config.checks import nearest
 from agent.errors import ReferenceError  # noqa: A004 - the field's word, as errors.py says
-from agent.registry.reference import FORMS, parse_reference
+from agent.registry.reference import FORMS, is_version, parse_reference
 
 CAMERA_SCHEMES = ("rtsp", "rtsps", "http", "https")
+PROXY_SCHEMES = ("http", "https")
 REGISTRY_SCHEMES = ("https", "http", "file")
 PROVIDERS = (
     "CPUExecutionProvider",
@@ -107,6 +108,19 @@ def _model_reference(value: str) -> str:
     return value
 
 
+def _version(value: str) -> str:
+    if not is_version(value):
+        raise wrong("is no version", "write one like 1.2.0")
+    return value
+
+
+def _proxy_url(value: SecretStr) -> SecretStr:
+    parts = _split(value.get_secret_value(), PROXY_SCHEMES)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise wrong("names more than a proxy", "write http://host:port")
+    return value
+
+
 def _provider(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]{1,64}ExecutionProvider", value):
         close = nearest(value if value.endswith("Provider") else f"{value}ExecutionProvider", list(PROVIDERS))
@@ -146,6 +160,8 @@ broker_host = _annotation(_broker_host)
 device_path = _annotation(_device_path)
 model_reference = _annotation(_model_reference)
 provider = _annotation(_provider)
+proxy_url = _annotation(_proxy_url)
+version = _annotation(_version)
 topic_prefix = _annotation(_topic_prefix)
 plain_text = _annotation(_plain_text)
 unique = _annotation(_unique)

@@ -71,7 +71,9 @@ class CandidateJobs:
         def job() -> Fetched:
             cancel.check()
             try:
-                parts.store.collect(parts.keep())
+                keep = parts.keep()
+                parts.store.collect(keep)
+                parts.loader.collect(keep)
             except StorageError as error:
                 log.warning("store.not_collected", problem=error.message)
             return parts.fetch.fetch(reference, on_progress=progress, cancel=cancel.event)

@@ -6,6 +6,8 @@ that crashes is still better than none: it is restarted ever more slowly. Pure: 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent.clock import NS_PER_S
 
 WINDOW_NS = 600 * NS_PER_S
@@ -16,8 +18,13 @@ SLOWEST_S = 60.0
 class Deaths:
     """The deaths of one pipeline's current release; one owner."""
 
-    def __init__(self) -> None:
-        self._at_ns: list[int] = []
+    def __init__(self, at_ns: Iterable[int] = ()) -> None:
+        self._at_ns: list[int] = list(at_ns)
+
+    @property
+    def at_ns(self) -> tuple[int, ...]:
+        """When they were, for whoever keeps them over a restart of the agent."""
+        return tuple(self._at_ns)
 
     def add(self, now_ns: int) -> None:
         """Count a death now; those older than the window are forgotten."""

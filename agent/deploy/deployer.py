@@ -26,20 +26,25 @@ from agent.deploy.journal import Journal
 from agent.deploy.lanes import Inbox, Lane
 from agent.deploy.loading import Loader, slot_of
 from agent.deploy.machine import State
+from agent.deploy.optimised import OptimisedCache
 from agent.deploy.parts import Parts, Turn
-from agent.deploy.ports import Beat, FetchPort, PipelinePort, StorePort, WorkerFactory, WorkerPort
+from agent.deploy.polling import Polling
+from agent.deploy.ports import Beat, FetchPort, InspectPort, PipelinePort, StorePort, WorkerFactory, WorkerPort
+from agent.deploy.ranking import Ranking
 from agent.deploy.records import (
     Accepted,
     DeploymentStatus,
+    DeployOptions,
     DeploySettings,
     OnDone,
     PipelineSettings,
     StoredModel,
 )
 from agent.deploy.row import Row
-from agent.deploy.trial import Trial
+from agent.deploy.timers import Timers
 from agent.errors import CommandError, DeploymentRefused, LookoutError, ProgrammingError, StorageError
-from agent.loop.records import ServedSample, SwapSeen
+from agent.loop.records import ServedSample, ShadowPair, SwapSeen
+from agent.process.memory import available_bytes
 from agent.registry.reference import parse_reference
 from agent.types import Digest, PipelineName, ReleaseId
 
@@ -67,11 +72,16 @@ class Deployer:
         report: Callable[[DeploymentStatus], None],
         boot_id: str,
         host: str,
+        inspect: InspectPort | None = None,
+        cache: OptimisedCache | None = None,
         beat: Beat | None = None,
         now_ns: Callable[[], int] = monotonic_ns,
         now_ms: Callable[[], int] = utc_ms,
+        available: Callable[[], int | None] = available_bytes,
+        on_safe_mode: Callable[[str | None], object] = lambda _: None,
+        clock_doubt: Callable[[], str | None] = lambda: None,
     ) -> None:
-        loader = Loader(workers, store, settings)
+        loader = Loader(workers, store, settings, cache)
         self._journal = journal
         self._store = store
         self._report_to = report
@@ -85,6 +95,12 @@ class Deployer:
         self._snapshot: tuple[DeploymentStatus, ...] = ()
         self._kept: frozenset[Digest] = frozenset()
         self._stopping = False
+        self._settings = settings
+        self._timers = Timers()
+        self._began_safe = False
+        self._on_safe_mode = on_safe_mode
+        self.safe_mode: str | None = None
+        """Why the previous models serve, in words; None: no safe mode. Any thread may read it."""
         self._thread = threading.Thread(target=self._run, name="lookout-deployer", daemon=True)
         self._jobs = Lane("lookout-deploy-jobs")
         self._restore = Lane("lookout-deploy-restore")
@@ -93,7 +109,7 @@ class Deployer:
             store=store,
             fetch=fetch,
             loader=loader,
-            trial=Trial(loader, settings, host),
+            trial=Ranking(loader, settings, host, inspect=inspect, remembered=journal.measurements),
             settings=settings,
             jobs=self._jobs,
             restore=self._restore,
@@ -104,7 +120,11 @@ class Deployer:
             now_ns=now_ns,
             now_ms=now_ms,
             random=random.random,
+            available=available,
+            clock_doubt=clock_doubt,
         )
+
+        self._polling = Polling(self._parts, self._drivers, self._timers, settings.poll_s)
 
     # --- start and stop ----------------------------------------------------------------------------------------------
 
@@ -149,12 +169,19 @@ class Deployer:
         boot = bootguard.Boot(same_boot=False, clean_stop=True, counter=0)
         try:
             rows = self._journal.rows()
-            boot = self._journal.begin(self._boot_id)
+            boot = self._journal.begin(self._boot_id, self._now_ns())
         except StorageError as error:
             log.error("journal.not_used", problem=error.message)  # noqa: TRY400 - the message says it all
         return rows, boot
 
     def _boot(self, settings: Sequence[PipelineSettings], boot: bootguard.Boot) -> None:
+        safe = bootguard.safe_mode(boot, self._settings.safe_mode_after)
+        if safe is not None:
+            log.error("boot.safe_mode", reason=safe)
+            self.safe_mode = safe
+            due_ns = self._now_ns() + round(self._settings.safe_mode_s * NS_PER_S)
+            self._timers.set("safe_mode", due_ns, self._leave_safe_mode)
+            self._on_safe_mode(safe)
         for driver in self._drivers.values():
             plan = bootguard.plan(driver.row, boot)
             if plan.row != driver.row:
@@ -163,11 +190,27 @@ class Deployer:
                 except StorageError as error:
                     log.error("journal.not_written", pipeline=driver.name, problem=error.message)  # noqa: TRY400 - idem
             log.info("boot.plan", pipeline=driver.name, do=plan.do.name.lower(), reason=plan.reason)
-            driver.boot(plan)
+            driver.boot(plan, safe=safe is not None)
+        self._began_safe = any(driver.safe for driver in self._drivers.values())
         adopted = self._adopt(settings)
         for one in settings:
-            if one.name not in adopted:
+            if one.name not in adopted and not self._drivers[one.name].safe:
                 self._drivers[one.name].consider_config(at_boot=True)
+        self._polling.start()
+
+    def _leave_safe_mode(self) -> None:
+        """Let the current models serve again: the agent ran well, or another release was committed."""
+        log.info("boot.safe_mode_ends")
+        self.safe_mode = None
+        self._timers.cancel("safe_mode")
+        try:
+            self._journal.forget_crashes()
+        except StorageError as error:
+            log.warning("journal.not_written", problem=error.message)
+        for driver in self._drivers.values():
+            if driver.safe:
+                driver.leave_safe_mode()
+        self._on_safe_mode(None)
 
     def _adopt(self, settings: Sequence[PipelineSettings]) -> set[PipelineName]:
         """Deploy from the store where the journal was lost; the configuration is considered when that has ended."""
@@ -189,14 +232,25 @@ class Deployer:
     # --- orders: any thread but the control thread -------------------------------------------------------------------
 
     def deploy(
-        self, pipeline: PipelineName, reference: str, *, force: bool = False, on_done: OnDone | None = None
+        self,
+        pipeline: PipelineName,
+        reference: str,
+        *,
+        force: bool = False,
+        options: DeployOptions = DeployOptions(),  # noqa: B008 - frozen
+        on_done: OnDone | None = None,
     ) -> Accepted:
         """Begin to take ``reference`` into service; returns once that is durable, ``on_done`` tells the end.
 
         Raises ReferenceError (syntax), CommandError (unknown pipeline), DeploymentRefused (busy), StorageError.
         """
         text = str(parse_reference(reference))
-        return self._ask(lambda: self._driver(pipeline).deploy(text, force=force, on_done=on_done))
+
+        def order() -> Accepted:
+            self._polling.interrupt()
+            return self._driver(pipeline).deploy(text, force=force, options=options, on_done=on_done)
+
+        return self._ask(order)
 
     def cancel(self, pipeline: PipelineName) -> Accepted:
         """Cancel a deployment before its probation. Raises CommandError, DeploymentRefused."""
@@ -250,6 +304,18 @@ class Deployer:
         key = ("bad_output", pipeline, release.digest)
         self._inbox.post(lambda: self._driver(pipeline).bad_output(release, reason), key=key)
 
+    def shadow_seen(self, pipeline: PipelineName, pair: ShadowPair) -> None:
+        """Take note of two answers to one frame; the pipeline's one frame at a time bounds them."""
+        self._inbox.post(lambda: self._driver(pipeline).shadowing.seen(pair))
+
+    def shadow_stopped(self, pipeline: PipelineName, reason: str) -> None:
+        """Take note of the end of a shadow."""
+        self._inbox.post(lambda: self._driver(pipeline).shadowing.stopped(reason))
+
+    def shadow_failed(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
+        """Take note of a candidate that failed in its shadow."""
+        self._inbox.post(lambda: self._driver(pipeline).shadowing.failed(release, reason))
+
     def retired(self, pipeline: PipelineName, worker: WorkerPort) -> None:
         """Close a worker that the pipeline handed back."""
         self._inbox.post(lambda: self._driver(pipeline).retired(worker))
@@ -262,6 +328,7 @@ class Deployer:
             if message is not None:
                 message()
             now_ns = self._now_ns()
+            self._timers.run(now_ns)
             for driver in self._drivers.values():
                 driver.timers.run(now_ns)
             self._publish()
@@ -270,7 +337,8 @@ class Deployer:
 
     def _patience_s(self) -> float | None:
         """Return how long the inbox may be waited for: until the next timer, and no longer than a heartbeat."""
-        due = [at for driver in self._drivers.values() if (at := driver.timers.next_ns()) is not None]
+        timers = [self._timers, *(driver.timers for driver in self._drivers.values())]
+        due = [at for one in timers if (at := one.next_ns()) is not None]
         waits = [max(0.0, (min(due) - self._now_ns()) / NS_PER_S)] if due else []
         if self._beat is not None:
             waits.append(BEAT_S)
@@ -305,6 +373,10 @@ class Deployer:
             known = ", ".join(sorted(self._drivers))
             raise CommandError(f"pipeline {pipeline!r} is unknown; this device has {known}", field="pipeline") from None
 
+    def _left_safe_mode(self) -> bool:
+        """Whether every pipeline that began in safe mode has another release committed."""
+        return self._began_safe and not any(driver.safe for driver in self._drivers.values())
+
     def _report(self, status: DeploymentStatus) -> None:
         """Tell a status on, once."""
         if self._statuses.get(status.pipeline) == status:
@@ -316,6 +388,9 @@ class Deployer:
     def _publish(self) -> None:
         """Renew what other threads see, and tell what changed without a transition."""
         rows = [driver.row for driver in self._drivers.values()] + list(self._absent.values())
-        self._kept = frozenset().union(*(row.slots() for row in rows))
+        factory = {driver.factory for driver in self._drivers.values() if driver.factory is not None}
+        self._kept = frozenset(factory).union(*(row.slots() for row in rows))
+        if self.safe_mode is not None and self._left_safe_mode():
+            self._leave_safe_mode()
         for driver in self._drivers.values():
             self._report(driver.status())

@@ -16,26 +16,32 @@ import msgspec
 import structlog
 
 from agent.clock import rfc3339
+from agent.deploy import room
 from agent.deploy.bootguard import Do, Plan
 from agent.deploy.candidate import CandidateJobs, Fetched, Tried, Verified
 from agent.deploy.keeper import Keeper
+from agent.deploy.later import Later
 from agent.deploy.loading import Loaded, slot_of
-from agent.deploy.machine import BEFORE_PROBATION, URGENT, Action, Signal, State
+from agent.deploy.machine import BEFORE_PROBATION, TERMINAL, URGENT, Action, Signal, State
 from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort, WorkerPort
 from agent.deploy.probing import Probing
 from agent.deploy.records import (
     Accepted,
     DeploymentStatus,
+    DeployOptions,
     FetchProgress,
     OnDone,
     Outcome,
     PipelineSettings,
     Receipt,
     SlotRelease,
+    TrialRecord,
 )
 from agent.deploy.row import Row, advance
+from agent.deploy.shadowing import Shadowing, Terms, terms
 from agent.deploy.timers import Timers
+from agent.deploy.upkeep import Upkeep
 from agent.deploy.wish import Wish
 from agent.deploy.withdrawal import REASON, Withdrawal
 from agent.errors import (
@@ -43,14 +49,16 @@ from agent.errors import (
     ChildHung,
     DeploymentRefused,
     LookoutError,
+    MemoryShort,
     ModelError,
     StorageError,
     SurroundingsError,
     TrialFailed,
 )
 from agent.loop.records import ServedSample, SwapSeen
-from agent.process.messages import Progress
+from agent.process.messages import Progress, Surveyed
 from agent.registry.reference import parse_reference
+from agent.registry.store import StoredRelease
 from agent.types import Digest, ReleaseId
 
 CONDEMNING = (ModelError, TrialFailed, ChildDied, ChildHung)
@@ -72,7 +80,10 @@ class Driver:
         self._keeper = Keeper(settings, pipeline, parts, self.timers, self)
         self._jobs = CandidateJobs(self.name, parts, self._keeper.close)
         self._probing = Probing(self.name, pipeline, parts, self.timers, self._keeper, self)
+        self.shadowing = Shadowing(self.name, pipeline, parts, self.timers, self._keeper, self)
+        self._later = Later(self.timers, parts.now_ns, parts.now_ms)
         self._withdrawal = Withdrawal(self._keeper, self)
+        self._upkeep = Upkeep(self.name, parts, self.timers, self)
         self._on_done: OnDone | None = None
         self._candidate_loading = False
         self._wish = Wish(settings.model, self.timers, self._deploy_wish)
@@ -98,7 +109,25 @@ class Driver:
             serving=self._keeper.serving,
             degraded=self._keeper.degraded,
             at=rfc3339(row.updated_at_ms) if row.updated_at_ms else "",
+            shadow=self.shadowing.report,
+            yanked=self._upkeep.yanked,
+            not_before=rfc3339(row.not_before_ms) if row.not_before_ms and row.state is State.DEFERRED else None,
         )
+
+    @property
+    def factory(self) -> Digest | None:
+        """The factory release's digest, once it was loaded: the store keeps it."""
+        return self._keeper.factory.digest if self._keeper.factory is not None else None
+
+    @property
+    def safe(self) -> bool:
+        """Whether previous serves because the agent crashed too often."""
+        return self._keeper.safe
+
+    def leave_safe_mode(self) -> None:
+        """Let current serve again, and take the configuration up."""
+        self._keeper.leave_safe_mode()
+        self.consider_config(at_boot=True)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -110,6 +139,7 @@ class Driver:
         on_done: OnDone | None = None,
         stored: SlotRelease | None = None,
         config_model: str | None = None,
+        options: DeployOptions = DeployOptions(),  # noqa: B008 - frozen
     ) -> Accepted:
         """Begin a deployment; one that has not reached probation is superseded.
 
@@ -129,22 +159,52 @@ class Driver:
             reason = f"superseded by {reference}"
             before, _ = advance(before, Signal.SUPERSEDE, self._parts.now_ms(), reason=reason)
             passed = (before,)
-        changes: dict[str, Any] = {"reference": reference, "force": force}
+        later = self._later.is_ahead(options.not_before_ms)
+        changes: dict[str, Any] = {
+            "reference": reference,
+            "force": force,
+            "not_before_ms": options.not_before_ms if later else None,
+            "shadow_frames": options.shadow_frames,
+            "min_agreement": options.min_agreement,
+        }
         if config_model is not None:
             changes["config_model"] = config_model
         if stored is not None:
             changes |= {"stored": True, "candidate": stored}
-        row, _ = advance(before, Signal.DEPLOY, self._parts.now_ms(), **changes)
+        signal = Signal.LATER if later else Signal.DEPLOY
+        row, _ = advance(before, signal, self._parts.now_ms(), **changes)
         self._parts.journal.save(row, passed=passed)
         self._jobs.begin()
+        self._drop_candidate()
+        self.shadowing.report = None
         if passed:
             self.row = before
             self._end(ok=False, code="superseded", keep_turn=True)
         self.row, self._on_done, self._wished = row, on_done, config_model is not None
         self._wish.overruled()
+        self._upkeep.begun(reference)
         self._entered()
-        self._ask_turn()
+        if later:
+            self._parts.turn.give_up(self.name)
+            self._wait()
+        else:
+            self._ask_turn()
         return Accepted(self.name, reference, supersedes)
+
+    def _wait(self) -> None:
+        """Begin when the deployment's time has come."""
+        self._later.wait(self.row.not_before_ms or 0, self._due)
+
+    def _due(self) -> None:
+        self._step(lambda: self._enter(Signal.DUE))
+        if self.row.state is State.RESOLVING:
+            self._ask_turn()
+
+    def _drop_candidate(self) -> None:
+        """Let go of what a deployment holds besides its job: its time, the shadow, the memory that it was given."""
+        self._later.cancel()
+        self.shadowing.end()
+        self._keeper.reload()
 
     def shut_down(self) -> None:
         """Stop the running job; the journal keeps the deployment, which goes on at the next start."""
@@ -156,6 +216,7 @@ class Driver:
             raise DeploymentRefused(f"pipeline {self.name!r} is {self.row.state.value}: there is nothing to cancel")
         self._jobs.cancel(reason)
         self._enter(Signal.CANCEL, reason=reason)
+        self._drop_candidate()
         self._end(ok=False, code="cancelled")
         return Accepted(self.name, self.row.reference)
 
@@ -177,14 +238,27 @@ class Driver:
             raise DeploymentRefused(f"busy: pipeline {self.name!r} is rolling back already")
         if self.row.previous is None:
             raise DeploymentRefused(f"pipeline {self.name!r} has no previous release to roll back to")
+        self._upkeep.refuse_low(self.row.previous)
         self._withdrawal.begin(self.row.previous, on_done)
         return accepted
 
+    def step_back(self, reason: str) -> None:
+        """Bring the previous release back because ``reason``. Raises DeploymentRefused."""
+        if self.row.state not in TERMINAL or self._withdrawal.on or self.row.previous is None:
+            raise DeploymentRefused(f"pipeline {self.name!r} cannot roll back now ({self.row.state.value})")
+        self._withdrawal.begin(self.row.previous, None, reason)
+
+    def surveyed(self, found: Surveyed) -> None:
+        """Act upon what the registry answered."""
+        if not self._withdrawal.on and not self.safe:
+            self._upkeep.surveyed(found)
+
     # --- boot --------------------------------------------------------------------------------------------------------
 
-    def boot(self, plan: Plan) -> None:
-        """Do what ``bootguard`` planned; ``plan.row`` is durable."""
+    def boot(self, plan: Plan, *, safe: bool) -> None:
+        """Do what ``bootguard`` planned; ``plan.row`` is durable. ``safe``: in safe mode."""
         self.row = plan.row
+        self._keeper.boot(safe=safe)
         self._note = plan.reason if plan.do is Do.RETRY else None
         candidate = plan.row.candidate
         if plan.do is Do.GIVE_UP:
@@ -194,10 +268,11 @@ class Driver:
             self._enter(Signal.REJECT, reason=plan.reason, quarantine=quarantine)
         elif plan.do in (Do.ROLL_BACK, Do.ROLL_BACK_UNJUDGED):
             self._enter(Signal.REJECT, reason=plan.reason)
-        if self.row.current is not None:
-            self._keeper.restore()
-        elif self.row.state is State.PROBATION:
+        self._keeper.restore()
+        if self.row.current is None and self.row.state is State.PROBATION:
             self.candidate_again()
+        if plan.do is Do.WAIT:
+            self._wait()
         if plan.do is Do.AGAIN:
             self._step(self._resume)
 
@@ -247,7 +322,7 @@ class Driver:
         self._note = None
         if self.row.stored and self.row.candidate is not None:
             self._jobs.take_stored(self.row.candidate.digest, self._fetched)
-        else:
+        elif not self._upkeep.must_wait():
             self._jobs.fetch(self.row.reference or "", self._progressed, self._fetched)
 
     def _progressed(self, step: Progress) -> None:
@@ -267,6 +342,7 @@ class Driver:
         """Accept a release that is whole in the store, unless it is known to be bad or serves already."""
         journal, row = self._parts.journal, self.row
         journal.accept_versions(versions)
+        self._upkeep.take(stored)
         bad = journal.quarantined().get(stored.id.digest)
         if bad is not None and not row.force:
             raise TrialFailed(f"{stored.id.model}:{stored.id.version} is in quarantine: {bad}; force overrides")
@@ -286,7 +362,31 @@ class Driver:
         slot = slot_of(stored, variant)
         self._step(lambda: self._enter(Signal.VERIFIED, candidate=slot))
         if self.row.state is State.TRIAL:
+            self._step(lambda: self._make_room(stored, slot))
+
+    def _make_room(self, stored: StoredRelease, slot: SlotRelease) -> None:
+        """Try the candidate beside current, or in its place where memory is too short for both."""
+
+        def try_() -> None:
             self._jobs.try_(stored, slot, self._settings.score, self._tried)
+
+        short = room.shortage(self._parts, stored, slot, self._keeper.now)
+        if short is None:
+            try_()
+            return
+        if self._shadow_terms().frames and self._shadow_terms().min_agreement is not None:
+            raise MemoryShort(
+                f"{slot}: {short}, so it cannot be compared with the current model; "
+                f"deploy it without min_agreement to load it in the current model's place"
+            )
+        row = msgspec.structs.replace(self.row, unload_first=True)
+        self._parts.journal.update(row)
+        self.row = row
+        self._probing.measure_old()
+        self._keeper.unload(short, try_)
+
+    def _shadow_terms(self) -> Terms:
+        return terms(self.row, self._parts.settings, comparable=self._keeper.expected)
 
     def _tried(self, result: Tried | LookoutError) -> None:
         if isinstance(result, LookoutError):
@@ -299,12 +399,31 @@ class Driver:
             return
         try:
             self._parts.journal.record_trial(loaded.slot.digest, record, self._parts.now_ms())
-            self._enter(Signal.PASSED)
+            self._enter(Signal.TO_SHADOW if self._shadow_terms().frames else Signal.PASSED, candidate=loaded.slot)
         except StorageError as error:
             self._keeper.close(loaded.worker)
             self._fail(error)
             return
-        self._probing.begin(loaded, record)
+        if self.row.state is State.SHADOW:
+            self.shadowing.begin(loaded, record, self._shadow_terms())
+        else:
+            self._probing.begin(loaded, record, unload_first=self.row.unload_first)
+
+    # --- what the shadow asks ----------------------------------------------------------------------------------------
+
+    def agreed(self, loaded: Loaded, record: TrialRecord) -> None:
+        """Let the candidate serve after its shadow."""
+        try:
+            self._enter(Signal.AGREED)
+        except StorageError as error:
+            self._pipeline.end_shadow()
+            self._fail(error)
+            return
+        self._probing.begin(loaded, record, shadow=self.shadowing.report)
+
+    def shadow_refused(self, error: LookoutError, *, condemn: bool) -> None:
+        """End a deployment in its shadow."""
+        self._fail(error, condemn=condemn)
 
     def _step(self, step: Callable[[], object]) -> None:
         """Take a step; the deployment fails where it cannot be taken."""
@@ -320,10 +439,12 @@ class Driver:
         quarantine = (candidate.digest, error.message) if condemn and candidate is not None else None
         log.warning("deploy.failed", pipeline=self.name, reference=self.row.reference, reason=error.message)
         self._enter(Signal.FAULT, reason=error.message, quarantine=quarantine)
+        self._drop_candidate()
         if isinstance(error, SurroundingsError):
             self._wish.failed(
                 self.row.config_model if self._wished else None, self._parts.now_ns(), self._parts.random()
             )
+            self._upkeep.failed(self.row.reference)
         self._end(ok=False, code=error.code)
 
     # --- what the probation asks -------------------------------------------------------------------------------------
@@ -416,7 +537,34 @@ class Driver:
         log.error("deploy.given_up", pipeline=self.name, release=str(current), reason=reason)
         self._enter(Signal.WITHDRAW, reason=reason, quarantine=quarantine)
 
+    # --- what upkeep asks --------------------------------------------------------------------------------------------
+
+    def fetch_again(self, slot: SlotRelease) -> None:
+        """Fetch a release again whose copy on disk is damaged."""
+        self._upkeep.mend(slot)
+
+    def wait_for_clock(self, doubt: str) -> None:
+        """Show, durably, that the deployment waits for a clock that can be believed, and let others go first."""
+        self._step(lambda: self._enter(Signal.CLOCK_UNTRUSTED, reason=doubt))
+        self._parts.turn.give_up(self.name)
+
+    def clock_is_right(self) -> None:
+        """Go on with the deployment that waited."""
+        self._step(lambda: self._enter(Signal.CLOCK_TRUSTED))
+        if self.row.state is State.RESOLVING:
+            self._ask_turn()
+
     # --- what a withdrawal asks --------------------------------------------------------------------------------------
+
+    def lacks_memory_for(self, slot: SlotRelease) -> str | None:
+        """Return why a release cannot be loaded beside the one that serves; None: it can, or it is not known."""
+        try:
+            stored = self._parts.store.release(slot.digest)
+            return None if stored is None else room.shortage(self._parts, stored, slot, self._keeper.now)
+        except MemoryShort as error:
+            return error.message
+        except LookoutError:  # loading it will tell
+            return None
 
     def withdraw(self, reason: str) -> None:
         """Move current to previous because the operator says so; the former stays as previous."""
@@ -455,6 +603,7 @@ class Driver:
             return
         if ok:
             self._wish.fulfilled()
+            self._upkeep.fulfilled()
         self._parts.turn.give_up(self.name)
         self.consider_config(at_boot=False)
 

@@ -8,18 +8,19 @@ nothing changed, and it is the caller's business that serving goes on.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
-from agent.deploy.bootguard import Boot
+from agent.deploy.bootguard import Boot, recent
 from agent.deploy.database import MAX_PAGES, Database
 from agent.deploy.machine import State
-from agent.deploy.records import Receipt, SlotRelease, TrialRecord
+from agent.deploy.records import PassedOver, Receipt, SlotRelease, TrialRecord, VariantRecord
 from agent.deploy.row import Row
 from agent.errors import TrustError
 from agent.types import Digest, PipelineName
@@ -29,6 +30,7 @@ log = structlog.get_logger(part="deploy")
 HISTORY = 50
 MEASUREMENTS = 1000
 QUARANTINED = 1000
+MOST_CRASHES = 64
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -51,18 +53,47 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE metadata_versions (role TEXT PRIMARY KEY, version INTEGER NOT NULL)",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     ),
+    (
+        "ALTER TABLE pipelines ADD COLUMN not_before_ms INTEGER",
+        "ALTER TABLE pipelines ADD COLUMN shadow_frames INTEGER",
+        "ALTER TABLE pipelines ADD COLUMN min_agreement REAL",
+        "ALTER TABLE pipelines ADD COLUMN unload_first INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 """``MIGRATIONS[n]`` brings schema ``n`` to ``n + 1``. Append only: devices in the field hold every one of them."""
 
 _COLUMNS = (
     "pipeline", "state", "reference", "force", "stored", "candidate", "current", "previous", "reason", "receipt",
     "config_model", "agent_deaths", "reboot_deaths", "interruptions", "updated_at_ms",
+    "not_before_ms", "shadow_frames", "min_agreement", "unload_first",
 )  # fmt: skip
 _LOAD = f"SELECT {', '.join(_COLUMNS)} FROM pipelines"  # noqa: S608 - our own names
 _SAVE = f"INSERT OR REPLACE INTO pipelines ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _JSON_COLUMNS: Mapping[str, Any] = {
     "candidate": SlotRelease, "current": SlotRelease, "previous": SlotRelease, "receipt": Receipt,
 }  # fmt: skip
+
+
+_FLAGS = ("force", "stored", "unload_first")
+
+
+class _DeathsKept(msgspec.Struct, frozen=True):
+    """What is kept of a release's deaths."""
+
+    boot_id: str
+    digest: Digest
+    at_ns: tuple[int, ...]
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    """Read a list of instants; one that nobody wrote is empty."""
+    with contextlib.suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(text or "[]", type=tuple[int, ...])
+    return ()
+
+
+def _text(numbers: tuple[int, ...]) -> str:
+    return msgspec.json.encode(numbers).decode()
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
@@ -75,6 +106,11 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     reason: str | None
 
 
+def _meta(db: sqlite3.Connection, key: str) -> str | None:
+    found = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if found is None else str(found[0])
+
+
 def _json(value: msgspec.Struct | None) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
@@ -85,7 +121,8 @@ def _to_row(values: Mapping[str, Any]) -> Row:
     for column, kind in _JSON_COLUMNS.items():
         fields[column] = None if fields[column] is None else msgspec.json.decode(fields[column], type=kind)
     fields["state"] = State(fields["state"])
-    fields["force"], fields["stored"] = bool(fields["force"]), bool(fields["stored"])
+    for column in _FLAGS:
+        fields[column] = bool(fields[column])
     return Row(**fields)
 
 
@@ -102,6 +139,7 @@ class Journal:
     def __init__(self, path: Path, *, max_pages: int = MAX_PAGES) -> None:
         self.database = Database(path, MIGRATIONS, max_pages=max_pages)
         self._unreadable: set[PipelineName] = set()
+        self._boot_id = ""
 
     @property
     def problem(self) -> str | None:
@@ -114,17 +152,42 @@ class Journal:
 
     # --- starts and stops of the agent -------------------------------------------------------------------------------
 
-    def begin(self, boot_id: str) -> Boot:
+    def begin(self, boot_id: str, now_ns: int = 0) -> Boot:
         """Note that the agent starts, on the kernel boot ``boot_id``, and return how this relates to the last start.
 
-        Once a start, before anything is served; it consumes the clean-stop mark.
+        Once a start, before anything is served; it consumes the clean-stop mark. ``now_ns``: monotonic.
         """
         with self.database.transaction() as db:
             meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
             counter = int(meta.get("boot_counter", "0")) + 1
-            known = {"boot_counter": str(counter), "boot_id": boot_id, "clean_stop": "0"}
+            same, clean = meta.get("boot_id") == boot_id, meta.get("clean_stop", "1") == "1"
+            crashes = recent(_numbers(meta.get("crashes")), now_ns) if same else ()
+            crashes = (*crashes, now_ns)[-MOST_CRASHES:] if same and not clean else crashes
+            known = {"boot_counter": str(counter), "boot_id": boot_id, "clean_stop": "0", "crashes": _text(crashes)}
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", known.items())
-        return Boot(meta.get("boot_id") == boot_id, meta.get("clean_stop", "1") == "1", counter)
+        self._boot_id = boot_id
+        return Boot(same, clean, counter, crashes)
+
+    def forget_crashes(self) -> None:
+        """Note that the agent ran well, or that another release took over."""
+        with self.database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('crashes', '[]')")
+
+    def keep_deaths(self, pipeline: PipelineName, digest: Digest, at_ns: tuple[int, ...]) -> None:
+        """Remember when the worker of a committed release died, over a restart of the agent (not of the host)."""
+        kept = _DeathsKept(self._boot_id, digest, at_ns)
+        with self.database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"deaths:{pipeline}", _json(kept)))
+
+    def deaths(self, pipeline: PipelineName, digest: Digest) -> tuple[int, ...]:
+        """Return when the release's worker died on this boot of the kernel, monotonic ns."""
+        with self.database.reading() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (f"deaths:{pipeline}",)).fetchone()
+        with contextlib.suppress(msgspec.MsgspecError, TypeError):
+            kept = msgspec.json.decode(row[0], type=_DeathsKept)
+            if (kept.boot_id, kept.digest) == (self._boot_id, digest):
+                return kept.at_ns
+        return ()
 
     def mark_clean_stop(self) -> None:
         """Note that the agent ends because it was asked to."""
@@ -236,7 +299,8 @@ class Journal:
 
     def record_trial(self, digest: Digest, record: TrialRecord, at_ms: int) -> None:
         """Keep what a trial measured of each variant on its host."""
-        rows = [(digest, one.variant, record.host, _json(one), at_ms) for one in record.variants]
+        told: tuple[VariantRecord | PassedOver, ...] = (*record.variants, *record.passed_over)
+        rows = [(digest, one.variant, record.host, _json(one), at_ms) for one in told]
         with self.database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?)", rows)
             db.execute(
@@ -245,20 +309,68 @@ class Journal:
                 (MEASUREMENTS,),
             )
 
-    def accept_versions(self, versions: Mapping[str, int]) -> None:
+    def measurements(self, digest: Digest, host: str) -> tuple[VariantRecord | PassedOver, ...]:
+        """Return what trials of ``digest`` on this host have shown, by variant; one that cannot be read is left out."""
+        with self.database.reading() as db:
+            found = db.execute(
+                "SELECT record FROM measurements WHERE digest = ? AND host = ? ORDER BY variant", (digest, host)
+            ).fetchall()
+        records: list[VariantRecord | PassedOver] = []
+        for (text,) in found:
+            kind: type[VariantRecord | PassedOver] = PassedOver if '"problem"' in text else VariantRecord
+            with contextlib.suppress(msgspec.MsgspecError):
+                records.append(msgspec.json.decode(text, type=kind))
+        return tuple(records)
+
+    def accept_versions(
+        self, versions: Mapping[str, int], *, anchor: str | None = None, begun_anew: Collection[str] = ()
+    ) -> None:
         """Remember the versions of the signed metadata, role by role.
 
-        Raises :class:`TrustError` where one is lower than what this device has seen, even if tuf's own files were lost.
+        ``anchor``: the SHA-256 of the first root; another one than before is another registry, and begins anew.
+        ``begun_anew``: roles to which a newer root gave new keys: they may be lower, where the root rose. Raises
+        :class:`TrustError` where one is lower than what this device has seen, even if tuf's own files were lost.
         """
         with self.database.transaction() as db:
+            if anchor is not None and anchor != _meta(db, "trust_anchor"):
+                if _meta(db, "trust_anchor") is not None:
+                    db.execute("DELETE FROM metadata_versions")
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('trust_anchor', ?)", (anchor,))
             seen = dict(db.execute("SELECT role, version FROM metadata_versions").fetchall())
+            newer_root = versions.get("root", 0) > seen.get("root", 0) > 0
             for role, version in versions.items():
-                if version < seen.get(role, 0):
+                if version < seen.get(role, 0) and not (newer_root and role in begun_anew):
                     raise TrustError(
                         f"metadata {role!r} has version {version}, this device has seen {seen[role]}: the registry was "
                         f"rolled back; publish from the newest copy of it"
                     )
             db.executemany("INSERT OR REPLACE INTO metadata_versions VALUES (?, ?)", versions.items())
+
+    def anchor(self) -> str:
+        """Return the SHA-256 of the first root of the registry that :meth:`versions` speaks of, empty if unknown."""
+        with self.database.reading() as db:
+            return _meta(db, "trust_anchor") or ""
+
+    def clock_floor_ms(self) -> int:
+        """Return the latest UTC time that is known to have passed, ms; 0 without one."""
+        with self.database.reading() as db:
+            return int(_meta(db, "clock_floor_ms") or 0)
+
+    def raise_clock_floor(self, at_ms: int) -> None:
+        """Note that ``at_ms`` has passed, unless a later time is noted."""
+        with self.database.transaction() as db:
+            if at_ms > int(_meta(db, "clock_floor_ms") or 0):
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('clock_floor_ms', ?)", (str(at_ms),))
+
+    def followed(self, pipeline: PipelineName) -> str | None:
+        """Return what :meth:`note_followed` noted last."""
+        with self.database.reading() as db:
+            return _meta(db, f"followed:{pipeline}")
+
+    def note_followed(self, pipeline: PipelineName, note: str) -> None:
+        """Note what a reference meant when it was last taken up, so that it is not taken up twice."""
+        with self.database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"followed:{pipeline}", note))
 
     def versions(self) -> dict[str, int]:
         """Return the highest version seen of each metadata role."""

@@ -1,19 +1,21 @@
 """Keeps a committed release alive: brings it back when its worker died, and gives it up when that keeps happening.
 
 Never blind: at boot and after a death, current is loaded from the store; where that cannot be, previous; where neither,
-it tries again, ever more slowly, and ``degraded`` says why. The third death in ten minutes gives current up for
-previous. In probation the candidate serves, and what is brought back meanwhile is not needed. Control thread only.
+the factory model stands in, if there is one, and current is tried again, ever more slowly; ``degraded`` says why. The
+third death in ten minutes gives current up for previous. In probation the candidate serves, and what is brought back
+meanwhile is not needed. In safe mode previous serves, and nothing is given up. Control thread only.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from agent.clock import NS_PER_S
-from agent.deploy.deaths import Deaths
+from agent.deploy.deaths import SLOWEST_S, Deaths
 from agent.deploy.loading import Loaded
 from agent.deploy.machine import State
 from agent.deploy.parts import Parts
@@ -22,7 +24,7 @@ from agent.deploy.records import PipelineSettings, SlotRelease
 from agent.deploy.row import Row
 from agent.deploy.serving import Serving, Who
 from agent.deploy.timers import Timers
-from agent.errors import InputError, LookoutError, StorageError, TrustError
+from agent.errors import DigestMismatch, InputError, LookoutError, StorageError, TrustError
 from agent.types import Digest, ReleaseId
 
 FASTEST_RETRY_S = 1.0
@@ -39,6 +41,10 @@ class Owner(Protocol):
         """Move current to previous."""
         ...
 
+    def fetch_again(self, slot: SlotRelease) -> None:
+        """Fetch a release again whose copy on disk is damaged."""
+        ...
+
     def candidate_again(self) -> None:
         """Bring a candidate that was on probation back, after a restart of the agent."""
         ...
@@ -50,7 +56,11 @@ class Keeper:
     def __init__(
         self, settings: PipelineSettings, pipeline: PipelinePort, parts: Parts, timers: Timers, owner: Owner
     ) -> None:
+        self.factory: SlotRelease | None = None
+        """The factory release, once it was loaded."""
         self._name = settings.name
+        self._factory_folder = settings.factory
+        self._standing_in = self._unloaded = self._safe = False
         self._parts = parts
         self._timers = timers
         self._owner = owner
@@ -74,14 +84,29 @@ class Keeper:
     @property
     def degraded(self) -> str | None:
         """Why nothing serves, or something else than current; None when all is well."""
-        row = self._owner.row
+        target = self.target
         if self._workers.now is None:
-            return self._trouble or (
-                "no model was deployed yet" if row.current is None else f"{row.current} is loading"
-            )
-        if row.state is State.PROBATION or self.runs(row.current):
+            return self._trouble or ("no model was deployed yet" if target is None else f"{target} is loading")
+        if self._owner.row.state is State.PROBATION or target is None or self.runs(target):
             return None
-        return self._trouble or f"{self.serving} serves until {row.current} is loaded"
+        trouble = f"{self._trouble}; " if self._trouble else ""
+        return f"{trouble}{self.serving} serves until {target} is loaded"
+
+    @property
+    def target(self) -> SlotRelease | None:
+        """What should serve where no candidate does: current, in safe mode previous."""
+        row = self._owner.row
+        return row.previous if self._safe and row.previous is not None else row.current
+
+    @property
+    def expected(self) -> bool:
+        """Whether something serves, or will again without the candidate's help."""
+        return not self._unloaded and (self._workers.now is not None or self.target is not None)
+
+    @property
+    def safe(self) -> bool:
+        """Whether previous serves in the place of current because the agent crashed too often."""
+        return self._safe
 
     def runs(self, slot: SlotRelease | None) -> bool:
         """Return whether ``slot``'s release serves."""
@@ -105,8 +130,38 @@ class Keeper:
         """Load a release from the store, for ``done``."""
         self._workers.bring_back(slot, done)
 
+    def boot(self, *, safe: bool) -> None:
+        """Remember the deaths of before the agent's restart; ``safe``: begin in safe mode."""
+        current = self._owner.row.current
+        self._safe = safe and self._owner.row.previous is not None
+        if current is not None:
+            with contextlib.suppress(StorageError):
+                self._deaths = Deaths(self._parts.journal.deaths(self._name, current.digest))
+
+    def leave_safe_mode(self) -> None:
+        """Let current serve again."""
+        if self._safe:
+            self._safe = False
+            self._deaths.forget()
+            self.restore()
+
+    def unload(self, reason: str, then: Callable[[], None]) -> None:
+        """Close what serves, to make room; ``then`` is called once the memory is free, unless :meth:`reload` was."""
+        log.warning("model.unloaded", pipeline=self._name, release=str(self.serving), reason=reason)
+        self._trouble, self._unloaded = f"unloaded to make room for the candidate: {reason}", True
+        self._timers.cancel("restore")
+        self._workers.unload(reason, then)
+
+    def reload(self) -> None:
+        """Bring back what was unloaded: the candidate will not serve."""
+        if self._unloaded:
+            self._unloaded = False
+            self._workers.forget_unload()
+            self.restore()
+
     def committed(self) -> None:
         """Take note that the candidate is current."""
+        self._safe = self._unloaded = False
         self._calm()
         self._drop_needless()
 
@@ -114,14 +169,18 @@ class Keeper:
         """Let current serve again in the place of the candidate (which served), warm or from the store."""
         if not fell_back and self._workers.back(reason):
             return
-        if self._owner.row.current is None:
+        if self.target is None:
             self._trouble = f"no good model is left: {reason}"
             self._workers.take_out(reason)
-        elif not self.runs(self._owner.row.current):
+        elif self._unloaded:
+            self._workers.take_out(reason)  # there is no memory for both
+        self._unloaded = False
+        if not self.runs(self.target):
             self.restore()
 
     def serve_previous(self, loaded: Loaded | None, reason: str) -> None:
         """Let the release that was just made current serve: ``loaded``, or the warm one."""
+        self._safe = self._unloaded = False
         self._calm()
         if loaded is None:
             if not self._workers.back(reason):
@@ -145,24 +204,61 @@ class Keeper:
 
     def revive(self, reason: str) -> None:
         """Bring current back after its worker died while it served."""
-        self._deaths.add(self._parts.now_ns())
+        self._died()
         self._trouble = reason
         row = self._owner.row
+        if self._safe and self._deaths.too_many:
+            self.leave_safe_mode()
+            return
         if self._deaths.too_many and row.previous is not None and row.state is not State.PROBATION:
             self._give_up(f"its worker died {self._deaths.count} times in ten minutes: {reason}", condemn=True)
             return
+        if self._deaths.too_many:
+            self.stand_in()
         self._after(self._deaths.delay_s())
 
     def restore(self) -> None:
-        """Load current from the store and let it serve."""
-        current = self._owner.row.current
-        if current is None or self.runs(current):
+        """Load current (in safe mode previous) from the store and let it serve; the factory model where there is none.
+
+        Nothing where the candidate has the memory for itself.
+        """
+        current = self.target
+        if current is None:
+            self.stand_in()
+        if current is None or self.runs(current) or self._unloaded:
             return
         if self.is_warm(current):
             self.restored(current, None)
         elif self._restoring != current.digest:
             self._restoring = current.digest
             self._workers.bring_back(current, self._brought_back)
+
+    def stand_in(self) -> None:
+        """Let the factory model serve while nothing does."""
+        if self._factory_folder is None or self._standing_in or self._unloaded or self._workers.now is not None:
+            return
+        self._standing_in = True
+        self._workers.bring_factory(self._factory_folder, self._stood_in)
+
+    def _stood_in(self, result: Loaded | LookoutError) -> None:
+        self._standing_in = False
+        if isinstance(result, LookoutError):
+            before = f"{self._trouble}; " if self._trouble else ""
+            self._trouble = f"{before}the factory model cannot be loaded: {result.message}"
+            log.error("model.no_factory", pipeline=self._name, reason=result.message)
+            if self.target is None and self._workers.now is None:
+                self._timers.set("restore", self._parts.now_ns() + round(SLOWEST_S * NS_PER_S), self._again)
+            return
+        self.factory = result.slot
+        if self._unloaded or self._workers.now is not None:
+            self._workers.close(result.worker)
+            return
+        self._workers.install(result)
+        log.warning("model.factory", pipeline=self._name, release=str(result.slot))
+
+    def _again(self) -> None:
+        self._trouble = None
+        self.restore()
 
     def _brought_back(self, slot: SlotRelease, result: Loaded | LookoutError) -> None:
         if self._restoring == slot.digest:
@@ -192,23 +288,40 @@ class Keeper:
 
     def _wanted(self, slot: SlotRelease) -> bool:
         """Return whether ``slot`` should be made to serve: it is current, and no candidate serves on probation."""
-        row = self._owner.row
+        row, target = self._owner.row, self.target
         on_probation = row.state is State.PROBATION and self.runs(row.candidate)
-        return (
-            row.current is not None and row.current.digest == slot.digest and not self.runs(slot) and not on_probation
-        )
+        wanted = target is not None and target.digest == slot.digest and not self._unloaded
+        return wanted and not self.runs(slot) and not on_probation
 
     def _not_restored(self, error: LookoutError) -> None:
         """Fall back to previous where current cannot be loaded; else try again."""
         self._trouble = f"current cannot be loaded: {error.message}"
         log.error("model.not_restored", pipeline=self._name, reason=error.message)
-        self._deaths.add(self._parts.now_ns())
+        self._died()
+        if self._safe:
+            self.leave_safe_mode()
+            return
         hopeless = isinstance(error, InputError | TrustError | StorageError)
         row = self._owner.row
+        if row.current is not None and isinstance(error, DigestMismatch | StorageError):
+            self._owner.fetch_again(row.current)  # a deployment under way outlives what follows
+            row = self._owner.row
         if row.previous is not None and row.state is not State.PROBATION and (hopeless or self._deaths.too_many):
             self._give_up(self._trouble, condemn=False)
             return
+        self.stand_in()
         self._after(max(self._deaths.delay_s(), FASTEST_RETRY_S))
+
+    def _died(self) -> None:
+        """Count a death of what should serve, and remember it over a restart of the agent."""
+        self._deaths.add(self._parts.now_ns())
+        current = self._owner.row.current
+        if current is None or self._safe:
+            return
+        try:
+            self._parts.journal.keep_deaths(self._name, current.digest, self._deaths.at_ns)
+        except StorageError as error:
+            log.warning("journal.not_written", pipeline=self._name, problem=error.message)
 
     def _give_up(self, reason: str, *, condemn: bool) -> None:
         self._owner.give_current_up(reason, condemn=condemn)

@@ -152,6 +152,8 @@ class Resume(enum.Enum):
 
     SERVE = "serve"
     """Serve current; nothing was under way."""
+    WAIT = "wait"
+    """Serve current; the deployment waits for its time, as before."""
     AGAIN = "again"
     """Serve current, and start the same deployment again: the operator's intent survives."""
     JUDGE = "judge"
@@ -165,7 +167,7 @@ RESUME: dict[State, Resume] = {
     State.ROLLED_BACK:       Resume.SERVE,
     State.SUPERSEDED:        Resume.SERVE,   # its successor was journalled in the next transaction, or never accepted
     State.CANCELLED:         Resume.SERVE,
-    State.DEFERRED:          Resume.AGAIN,
+    State.DEFERRED:          Resume.WAIT,    # nothing of it has begun, so nothing of it was interrupted
     State.RESOLVING:         Resume.AGAIN,
     State.WAITING_FOR_CLOCK: Resume.AGAIN,
     State.FETCHING:          Resume.AGAIN,   # what was fetched lies in the store: this costs little

@@ -10,8 +10,8 @@ from agent.deploy.journal import Journal
 from agent.deploy.lanes import Lane, Message
 from agent.deploy.loading import Loader
 from agent.deploy.ports import FetchPort, StorePort
+from agent.deploy.ranking import Ranking
 from agent.deploy.records import DeploymentStatus, DeploySettings
-from agent.deploy.trial import Trial
 from agent.types import Digest, PipelineName
 
 
@@ -58,14 +58,15 @@ class Parts:
     """Lent to each driver by the deployer.
 
     ``keep``: digests that no collection may touch (any thread). ``report``: a pipeline's new status, at each change of
-    its state. ``random``: 0..1, for jitter. ``now_ns`` is monotonic, ``now_ms`` UTC.
+    its state. ``random``: 0..1, for jitter. ``available``: bytes of memory that a new process can take, None: not told.
+    ``now_ns`` is monotonic, ``now_ms`` UTC.
     """
 
     journal: Journal
     store: StorePort
     fetch: FetchPort
     loader: Loader
-    trial: Trial
+    trial: Ranking
     settings: DeploySettings
     jobs: Lane
     restore: Lane
@@ -76,3 +77,6 @@ class Parts:
     now_ns: Callable[[], int]
     now_ms: Callable[[], int]
     random: Callable[[], float]
+    clock_doubt: Callable[[], str | None]
+    """Why the clock is not believed, in words; None when it is."""
+    available: Callable[[], int | None]

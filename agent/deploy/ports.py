@@ -1,18 +1,19 @@
 """What the deployment part needs of others, as small as it is used. ``app`` wires the real ones.
 
 Real: ``serve.handle.WorkerHandle``, ``loop.pipeline.Pipeline``, ``registry.client.FetchClient``,
-``registry.store.Store``, ``supervise.heartbeat.Heartbeat``. Tests put fakes behind the same shapes.
+``registry.store.Store``, ``inspect.client.InspectClient``, ``supervise.heartbeat.Heartbeat``.
+Tests put fakes behind the same shapes.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent.loop.records import PipelineStatistics
-from agent.process.messages import Load, Output, Progress, Ready
+from agent.process.messages import Inspected, Load, Output, Progress, Ready, Surveyed
 from agent.registry.store import StoredRelease
 from agent.types import Digest, ReleaseId
 
@@ -82,6 +83,18 @@ class PipelinePort(Protocol):
         """Retire the warm previous, if there is one."""
         ...
 
+    def take_out(self, reason: str) -> None:
+        """Retire current (and a warm previous) once it has answered what it has; nobody serves until a swap."""
+        ...
+
+    def shadow(self, worker: Any, *, p95_ms: float | None, max_slowdown: float) -> None:
+        """Show ``worker`` frames beside current, at the cost of at most that share of current's rate."""
+        ...
+
+    def end_shadow(self) -> None:
+        """Retire the worker in the shadow, if there is one; a swap to it ends the shadow, too."""
+        ...
+
     def watch(self, frames: int) -> None:
         """Tell ``served`` every few results until current has answered ``frames`` more."""
         ...
@@ -100,6 +113,22 @@ class FetchPort(Protocol):
         """Resolve and fetch; blocks until done, failed or cancelled. Returns the metadata versions too."""
         ...
 
+    def survey(
+        self, references: Iterable[str], releases: Iterable[str], *, timeout_s: float, cancel: threading.Event
+    ) -> Surveyed:
+        """Say what references mean now and which releases (``model:version``) were yanked; blocks."""
+        ...
+
+
+class InspectPort(Protocol):
+    """Looks at a model file before any worker loads it."""
+
+    def inspect(
+        self, path: Path, *, name: str, providers: tuple[str, ...], memory_bytes: int, cancel: threading.Event
+    ) -> Inspected:
+        """Inspect; blocks. Raises ModelError with the reason in words, ChildDied, ChildHung."""
+        ...
+
 
 class StorePort(Protocol):
     """The device's copy of releases."""
@@ -114,6 +143,10 @@ class StorePort(Protocol):
 
     def verify(self, digest: Digest) -> StoredRelease:
         """Read every file again and compare it with what was signed. Raises DigestMismatch, StorageError."""
+        ...
+
+    def take_in(self, folder: Path) -> StoredRelease:
+        """Copy a factory release into the store and verify it. Raises LookoutError."""
         ...
 
     def collect(self, keep: Set[Digest]) -> Any:

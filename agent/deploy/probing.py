@@ -16,9 +16,9 @@ from agent.deploy.loading import Loaded
 from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort
 from agent.deploy.probation import Commit, Rollback, Verdict, Wait
-from agent.deploy.records import Receipt, TrialRecord
+from agent.deploy.records import Receipt, ShadowReport, TrialRecord
 from agent.deploy.timers import Timers
-from agent.deploy.watching import Watching
+from agent.deploy.watching import Before, Watching
 from agent.errors import LookoutError
 from agent.loop.records import ServedSample, SwapSeen
 from agent.types import PipelineName, ReleaseId
@@ -61,6 +61,7 @@ class Probing:
         self._keeper = keeper
         self._owner = owner
         self._watching: Watching | None = None
+        self._before: Before | None = None
 
     @property
     def on(self) -> bool:
@@ -71,10 +72,30 @@ class Probing:
         """Return whether ``release`` is the candidate that serves."""
         return self._watching is not None and self._watching.loaded.slot.digest == release.digest
 
-    def begin(self, loaded: Loaded, record: TrialRecord | None) -> None:
+    def measure_old(self) -> None:
+        """Take the measure of the release that serves now: it will be unloaded before the candidate is there."""
+        self._before = Before.of(self._keeper.now, self._pipeline)
+
+    def begin(
+        self,
+        loaded: Loaded,
+        record: TrialRecord | None,
+        *,
+        shadow: ShadowReport | None = None,
+        unload_first: bool = False,
+    ) -> None:
         """Let the candidate serve; that it is on probation is durable."""
-        old, parts = self._keeper.now, self._parts
-        watching = Watching.begin(loaded, old, self._pipeline, parts.settings, record=record, now_ns=parts.now_ns())
+        parts, before = self._parts, self._before if unload_first else None
+        self._before = None
+        watching = Watching.begin(
+            loaded,
+            before or Before.of(self._keeper.now, self._pipeline),
+            parts.settings,
+            record=record,
+            now_ns=parts.now_ns(),
+            shadow=shadow,
+            unload_first=unload_first,
+        )
         self._watching = watching
         try:
             loaded.worker.promote()

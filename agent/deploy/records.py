@@ -58,12 +58,24 @@ class VariantRecord(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class PassedOver(msgspec.Struct, frozen=True):
+    """A variant that failed its trial while another passed; ``problem`` says why, in words."""
+
+    variant: int
+    problem: str
+
+
 class TrialRecord(msgspec.Struct, frozen=True):
-    """A trial that was passed: one record for each variant tried; ``chosen`` is the variant that serves."""
+    """A trial that was passed: one record for each variant that did; ``chosen`` is the variant that serves.
+
+    ``remembered``: the figures are those of an earlier trial on this host, only the answers were looked at again.
+    """
 
     host: str
     chosen: int
     variants: tuple[VariantRecord, ...]
+    passed_over: tuple[PassedOver, ...] = ()
+    remembered: bool = False
 
 
 class LatencyChange(msgspec.Struct, frozen=True):
@@ -80,10 +92,40 @@ class MemoryChange(msgspec.Struct, frozen=True):
     after: float | None = None
 
 
+class LabelCounts(msgspec.Struct, frozen=True):
+    """How often each of two releases saw a label, over the frames that both answered."""
+
+    current: int
+    candidate: int
+
+
+class ShadowReport(msgspec.Struct, frozen=True):
+    """How far a candidate agreed with current on live frames that both answered.
+
+    ``agreement`` is what ``min_agreement`` is held against: ``f1`` of a detector, ``top1`` of a classifier.
+    ``score_shift`` is the candidate's score less current's, over matched boxes (or equal first classes).
+    ``latency_ratio`` compares medians inside the workers, with the candidate at low priority: it flatters nobody but
+    current. ``stopped`` says why fewer than ``wanted`` frames were compared; None where all were.
+    """
+
+    frames: int
+    wanted: int
+    seconds: float
+    agreement: float | None = None
+    f1: float | None = None
+    top1: float | None = None
+    mean_iou: float | None = None
+    score_shift: float | None = None
+    counts: dict[str, LabelCounts] = {}
+    latency_ratio: float | None = None
+    stopped: str | None = None
+
+
 class Receipt(msgspec.Struct, frozen=True, rename={"old": "from", "new": "to"}):
     """Proof of one swap.
 
-    ``gap_ms`` is None for the first model ever: nothing was interrupted. ``at``: RFC 3339.
+    ``gap_ms`` is None for the first model ever: nothing was interrupted. ``at``: RFC 3339. ``unload_first``: memory was
+    too short for both, current was closed before the candidate was loaded, and the gap holds that time.
     """
 
     old: ReleaseId | None
@@ -95,6 +137,8 @@ class Receipt(msgspec.Struct, frozen=True, rename={"old": "from", "new": "to"}):
     latency_ms: LatencyChange = LatencyChange()
     memory_mb: MemoryChange = MemoryChange()
     trial: TrialRecord | None = None
+    shadow: ShadowReport | None = None
+    unload_first: bool = False
 
 
 class FetchProgress(msgspec.Struct, frozen=True):
@@ -126,6 +170,23 @@ class DeploymentStatus(msgspec.Struct, frozen=True):
     """Why no model, or not the wanted one, serves; None when all is well."""
     at: str = ""
     """When the state was entered, RFC 3339."""
+    shadow: ShadowReport | None = None
+    """How far the latest candidate agreed with current, where it was asked for and has ended."""
+    yanked: str | None = None
+    """Why the publisher withdrew the current release; None where the registry says nothing of the kind."""
+    not_before: str | None = None
+    """When a deferred deployment begins, RFC 3339."""
+
+
+class DeployOptions(msgspec.Struct, frozen=True):
+    """What one deploy asks for beside its reference; None: as configured.
+
+    ``not_before_ms``: UTC, the deployment is deferred until then.
+    """
+
+    shadow_frames: int | None = None
+    min_agreement: float | None = None
+    not_before_ms: int | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -165,12 +226,16 @@ class StoredModel(msgspec.Struct, frozen=True):
 
 
 class PipelineSettings(msgspec.Struct, frozen=True):
-    """What the configuration says of one pipeline, as far as deployment needs it. ``labels``: report only these."""
+    """What the configuration says of one pipeline, as far as deployment needs it. ``labels``: report only these.
+
+    ``factory``: the folder of a release that serves where nothing else can.
+    """
 
     name: PipelineName
     model: str | None = None
     score: float | None = None
     labels: tuple[str, ...] | None = None
+    factory: str | None = None
 
 
 class DeploySettings(msgspec.Struct, frozen=True):
@@ -185,6 +250,9 @@ class DeploySettings(msgspec.Struct, frozen=True):
     device_class: str | None = None
     load_timeout_s: float = 60.0
     golden_timeout_s: float = 30.0
+    variant: Literal["fastest", "first"] = "fastest"
+    trial_timeout_s: float = 300.0
+    trial_memory_mb: float | None = None
     keep_previous_warm: Literal["probation", "always"] = "probation"
     probation_frames: int = 60
     probation_s: float = 10.0
@@ -194,3 +262,15 @@ class DeploySettings(msgspec.Struct, frozen=True):
     rate_baseline_frames: int = 100
     rate_collapse: float = 0.2
     rate_explosion: float = 5.0
+    shadow_frames: int = 0
+    min_agreement: float | None = None
+    shadow_max_slowdown: float = 0.2
+    shadow_timeout_s: float = 300.0
+    memory_floor_mb: float = 64.0
+    safe_mode_s: float = 600.0
+    safe_mode_after: int = 3
+    poll_s: float = 0.0
+    """How often the registry is asked what is new; 0: never."""
+    on_yank: Literal["warn", "rollback"] = "warn"
+    min_versions: dict[str, str] = {}
+    """Model → the oldest version that this device takes."""

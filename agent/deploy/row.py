@@ -24,7 +24,9 @@ class Row(msgspec.Struct, frozen=True):
     ``force``: the deployment under way may use a quarantined digest. ``stored``: it takes its candidate from the store,
     not from the registry. ``config_model``: the last value of ``pipelines.<name>.model`` that was acted upon.
     ``agent_deaths``, ``reboot_deaths``: the agent's unexplained ends in this probation, without and with the host's.
-    ``interruptions``: how often the deployment under way was cut off before probation.
+    ``interruptions``: how often the deployment under way was cut off before probation. ``not_before_ms`` (UTC),
+    ``shadow_frames`` and ``min_agreement`` are what the deploy asked for; None: not, or as configured.
+    ``unload_first``: current was closed to make room for the candidate.
     """
 
     pipeline: PipelineName
@@ -42,6 +44,10 @@ class Row(msgspec.Struct, frozen=True):
     reboot_deaths: int = 0
     interruptions: int = 0
     updated_at_ms: int = 0
+    not_before_ms: int | None = None
+    shadow_frames: int | None = None
+    min_agreement: float | None = None
+    unload_first: bool = False
 
     def slots(self) -> frozenset[Digest]:
         """Return the digests that the store must keep for this pipeline."""
@@ -58,9 +64,10 @@ def _slots(row: Row, signal: Signal, *, keep_former: bool) -> dict[str, Any]:
         return {
             "candidate": None, "receipt": None, "stored": False,
             "agent_deaths": 0, "reboot_deaths": 0, "interruptions": 0,
+            "not_before_ms": None, "shadow_frames": None, "min_agreement": None, "unload_first": False,
         }  # fmt: skip
     if signal is Signal.RESUME:
-        return {} if row.stored else {"candidate": None}
+        return {"unload_first": False} if row.stored else {"unload_first": False, "candidate": None}
     if signal in _ENDS_CANDIDATE or (signal is Signal.WITHDRAW and row.state is State.PROBATION):
         return {"candidate": None, "force": False}
     if signal is Signal.COMMIT:

@@ -48,6 +48,7 @@ class Serving:
         self._post = post
         self.now: Loaded | None = None
         self.warm: Loaded | None = None
+        self._leaving: tuple[WorkerPort, Callable[[], None]] | None = None
 
     def runs(self, slot: SlotRelease | None) -> bool:
         """Return whether ``slot``'s release serves."""
@@ -84,6 +85,19 @@ class Serving:
             self.now.worker.kill(reason)
             self.now = None
 
+    def unload(self, reason: str, then: Callable[[], None]) -> None:
+        """Close the workers that serve and are warm; call ``then`` once the memory is free."""
+        leaving, self.now, self.warm = self.now, None, None
+        if leaving is None:
+            then()
+            return
+        self._leaving = (leaving.worker, then)
+        self._pipeline.take_out(reason)
+
+    def forget_unload(self) -> None:
+        """Call nothing once the memory is free."""
+        self._leaving = None
+
     def lost(self, release: ReleaseId, *, fell_back: bool) -> Who:
         """Account for a worker that died; the warm previous serves already where ``fell_back``."""
         serving_died = self.now is not None and self.now.slot.digest == release.digest
@@ -115,11 +129,26 @@ class Serving:
 
         self._lane.submit(lambda: self._loader.bring_back(slot, score=self._settings.score), finished)
 
+    def bring_factory(self, folder: str, done: Callable[[Loaded | LookoutError], None]) -> None:
+        """Load the factory release; ``done`` is called on the control thread."""
+
+        def finished(result: Loaded | LookoutError) -> None:
+            self._post(lambda: done(result))
+
+        self._lane.submit(lambda: self._loader.factory(folder, score=self._settings.score), finished)
+
     def close(self, worker: WorkerPort) -> None:
         """Close a worker that nobody uses, away from this thread."""
 
         def closed(result: LookoutError | None) -> None:
             if isinstance(result, LookoutError):
                 log.warning("worker.not_closed", release=str(worker.release.version), problem=result.message)
+            self._post(lambda: self._closed(worker))
 
         self._lane.submit(worker.close, closed)
+
+    def _closed(self, worker: WorkerPort) -> None:
+        if self._leaving is not None and self._leaving[0] is worker:
+            _, then = self._leaving
+            self._leaving = None
+            then()

@@ -1,24 +1,31 @@
-"""The tests a candidate must pass in its own worker before it may serve. Blocks: job lanes only.
+"""The tests that one variant must pass in its own worker before it may serve. Blocks: job lanes only.
 
-In order: the worker loads it and compares real inputs and outputs with the manifest; golden images; at least ten timed
-runs; memory. The candidate shares the cores with whoever serves, so latency is rejected here only on gross excess or a
-hang: the verdict on the budget is probation's. Every call on the worker has its own deadline; whatever fails, the
-worker is closed and the reason is in words.
+In order: inspection of the file in a process of its own; the worker loads it and compares real inputs and outputs with
+the manifest; golden images; at least ten timed runs; memory all along. The candidate shares the cores with whoever
+serves, so latency is rejected here only on gross excess or a hang: the verdict on the budget is probation's. Every step
+has a deadline, and so has the whole; whatever fails, the worker is killed and the reason is in words. Which of several
+variants serves is :mod:`agent.deploy.ranking`'s.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
+from agent.clock import NS_PER_S, monotonic_ns
 from agent.deploy.golden import Comparison, Sighting, Tolerance, compare
 from agent.deploy.lanes import Cancel, Cancelled
 from agent.deploy.loading import Loaded, Loader
-from agent.deploy.records import DeploySettings, Latency, TrialRecord, VariantRecord
-from agent.errors import LookoutError, StorageError, TrialFailed
+from agent.deploy.memorywatch import BYTES_PER_MB, MemoryWatch, memory_bound
+from agent.deploy.ports import InspectPort
+from agent.deploy.records import DeploySettings, Latency, VariantRecord
+from agent.errors import ChildDied, ChildHung, LookoutError, ModelError, StorageError, TrialFailed
 from agent.process import rows
 from agent.process.messages import Output
 from agent.registry.manifest import Golden, Manifest
@@ -27,67 +34,150 @@ from agent.types import InputSpec
 
 RUNS = 10
 GROSS = 5.0
-BYTES_PER_MB = 1_000_000
+
+log = structlog.get_logger(part="deploy")
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A variant that passed, warm in its worker and still watched; whoever has it retires or keeps it."""
+
+    loaded: Loaded
+    record: VariantRecord
+    watch: MemoryWatch
+
+    def keep(self) -> Loaded:
+        """Stop watching and return what will serve."""
+        self.watch.stop()
+        return self.loaded
+
+    def retire(self) -> None:
+        """End its worker."""
+        self.watch.stop()
+        self.loaded.worker.close()
+
+
+class Deadline:
+    """What is left of a trial's time. Raises :class:`TrialFailed` when that is nothing."""
+
+    def __init__(self, settings: DeploySettings) -> None:
+        self._step_s = settings.golden_timeout_s
+        self._whole_s = settings.trial_timeout_s
+        self._ends_ns = monotonic_ns() + round(settings.trial_timeout_s * NS_PER_S)
+
+    def step_s(self) -> float:
+        """Return how long the next picture may take."""
+        left_s = (self._ends_ns - monotonic_ns()) / NS_PER_S
+        if left_s <= 0:
+            raise TrialFailed(
+                f"the trial took longer than {self._whole_s:g} s (deploy.trial_timeout_s); publish a faster model"
+            )
+        return min(self._step_s, left_s)
 
 
 class Trial:
-    """Runs trials on this host; ``host`` names it in the measurements (CPU, ONNX Runtime)."""
+    """Tries single variants on this host. ``inspect`` None: files are not inspected (tests)."""
 
-    def __init__(self, loader: Loader, settings: DeploySettings, host: str) -> None:
+    def __init__(self, loader: Loader, settings: DeploySettings, inspect: InspectPort | None = None) -> None:
         self._loader = loader
         self._settings = settings
-        self._host = host
+        self._inspect = inspect
 
     def run(
-        self, stored: StoredRelease, variant: int, *, score: float | None, cancel: Cancel
-    ) -> tuple[Loaded, TrialRecord]:
-        """Load and test; return the warm worker and what was measured.
+        self,
+        stored: StoredRelease,
+        variant: int,
+        *,
+        score: float | None,
+        cancel: Cancel,
+        known: VariantRecord | None = None,
+    ) -> Passed:
+        """Inspect, load and test; return the warm worker and what was measured.
 
-        Raises TrialFailed, ModelError, OutputError, ChildDied, ChildHung, or Cancelled.
+        ``known``: what was measured on this host before; then only the answers are looked at. Raises TrialFailed,
+        ModelError, OutputError, ChildDied, ChildHung, or Cancelled; nothing is left running then.
         """
         cancel.check()
-        loaded = self._loader.start(stored, variant, score=score, candidate=True)
-        try:
+        budget = stored.manifest.budget_for(self._settings.device_class)
+        bound_bytes, why = memory_bound(self._settings, budget)
+        notes = self._look_at_file(stored, variant, bound_bytes, cancel)
+        loaded = self._load(stored, variant, score, bound_bytes)
+        watch = MemoryWatch(loaded.worker, bound_bytes, why)
+        with ended_on_failure(loaded, watch, cancel):
             cancel.bind(loaded.worker.kill)
-            record = self._test(loaded, cancel)
+            record = self._test(loaded, watch, notes, cancel, known)
             cancel.bind(None)
-        except LookoutError as error:
-            loaded.worker.close()
-            if cancel.event.is_set():
-                raise Cancelled("cancelled in its trial") from error
-            raise
-        except BaseException:
-            loaded.worker.close()
-            raise
-        return dataclasses.replace(loaded, p95_ms=record.variants[0].latency_ms.p95), record
+        return Passed(loaded, record, watch)
 
-    def _test(self, loaded: Loaded, cancel: Cancel) -> TrialRecord:
+    def _look_at_file(self, stored: StoredRelease, variant: int, bound_bytes: int, cancel: Cancel) -> tuple[str, ...]:
+        """Have the file inspected before any worker loads it; return what is worth knowing of it."""
+        if self._inspect is None:
+            return ()
+        file = stored.manifest.variants[variant].file
+        try:
+            found = self._inspect.inspect(
+                stored.path(file),
+                name=file.path,
+                providers=self._loader.providers_of(stored, variant),
+                memory_bytes=bound_bytes,
+                cancel=cancel.event,
+            )
+        except LookoutError as error:
+            if cancel.event.is_set():
+                raise Cancelled("cancelled in its inspection") from error
+            raise
+        return found.notes
+
+    def _load(self, stored: StoredRelease, variant: int, score: float | None, bound_bytes: int) -> Loaded:
+        file = stored.manifest.variants[variant].file
+        try:
+            return self._loader.start(stored, variant, score=score, candidate=True, memory_bytes=bound_bytes)
+        except ChildHung as error:
+            raise ChildHung(
+                f"{error.message} (deploy.load_timeout_s): it hangs or is far too slow for this device; "
+                "publish a lighter model"
+            ) from error
+        except ChildDied as error:
+            raise ChildDied(f"{error.message}{CRASHED}") from error
+        except ModelError as error:  # in the store a file is called by its digest
+            raise type(error)(error.message.replace(file.sha256, file.path), field=error.field) from error
+
+    def _test(
+        self, loaded: Loaded, watch: MemoryWatch, notes: tuple[str, ...], cancel: Cancel, known: VariantRecord | None
+    ) -> VariantRecord:
         manifest, variant = loaded.stored.manifest, loaded.slot.variant
-        golden = [self._look(loaded, picture, cancel) for picture in manifest.golden]
-        latency = self._time(loaded, cancel)
+        deadline = Deadline(self._settings)
+        golden = [self._look(loaded, picture, deadline, cancel) for picture in manifest.golden]
+        if known is not None:
+            return known
+        with pictures_of(loaded) as pictures:
+            times = [
+                self.ask(loaded, pictures[run % len(pictures)], deadline, cancel)
+                for run in range(max(RUNS, len(pictures)))
+            ]
+        latency = latency_of(times)
         budget = manifest.budget_for(self._settings.device_class)
         self._refuse_gross(latency, budget.latency_ms_p95 if budget else None)
         ready = loaded.worker.ready
-        measured = VariantRecord(
+        return VariantRecord(
             variant=variant,
             precision=manifest.variants[variant].precision,
             providers=ready.providers,
             load_ms=ready.load_ms,
             first_run_ms=ready.first_run_ms,
             latency_ms=latency,
-            memory_mb=loaded.worker.memory_bytes() / BYTES_PER_MB,
+            memory_mb=max(loaded.worker.memory_bytes(), watch.peak_bytes) / BYTES_PER_MB,
             golden_images=len(golden),
             golden_matched=sum(one.matched for one in golden),
             golden_expected=sum(one.expected for one in golden),
-            warnings=ready.warnings,
+            warnings=(*ready.warnings, *notes),
         )
-        return TrialRecord(self._host, variant, (measured,))
 
-    def _look(self, loaded: Loaded, picture: Golden, cancel: Cancel) -> Comparison:
+    def _look(self, loaded: Loaded, picture: Golden, deadline: Deadline, cancel: Cancel) -> Comparison:
         """Show one golden image. Raises :class:`TrialFailed` when the model does not see what it must."""
         cancel.check()
         manifest = loaded.stored.manifest
-        output = loaded.worker.infer_file(loaded.stored.path(picture.image), self._settings.golden_timeout_s)
+        output = _answer(loaded, loaded.stored.path(picture.image), picture.image.path, deadline)
         comparison = compare(
             picture.image.path,
             expected_in(picture),
@@ -99,27 +189,64 @@ class Trial:
             raise TrialFailed(comparison.reason)
         return comparison
 
-    def _time(self, loaded: Loaded, cancel: Cancel) -> Latency:
-        """Time at least :data:`RUNS` answers, on the golden images or, without any, on a black picture."""
-        manifest = loaded.stored.manifest
-        with tempfile.TemporaryDirectory(prefix="lookout-trial-") as folder:
-            pictures = [loaded.stored.path(one.image) for one in manifest.golden]
-            if not pictures:
-                spec = manifest.spec(loaded.slot.variant, loaded.slot.digest)
-                pictures = [black_picture(Path(folder), spec.input)]
-            times: list[float] = []
-            for run in range(max(RUNS, len(pictures))):
-                cancel.check()
-                output = loaded.worker.infer_file(pictures[run % len(pictures)], self._settings.golden_timeout_s)
-                times.append(inference_ms(output))
-        return latency_of(times)
+    def ask(self, loaded: Loaded, picture: Path, deadline: Deadline, cancel: Cancel) -> float:
+        """Return how long one answer took inside the worker, milliseconds."""
+        cancel.check()
+        return inference_ms(_answer(loaded, picture, "a picture", deadline))
 
     def _refuse_gross(self, latency: Latency, budget_ms: float | None) -> None:
         """Refuse a candidate so slow that no sharing of cores explains it."""
         if budget_ms is not None and latency.p95 > GROSS * budget_ms:
             raise TrialFailed(
-                f"latency p95 {latency.p95:.1f} ms is more than {GROSS:g} times the budget of {budget_ms:g} ms"
+                f"latency p95 {latency.p95:.1f} ms is more than {GROSS:g} times the budget of {budget_ms:g} ms; "
+                "publish a faster model"
             )
+
+
+CRASHED = "; the model crashes its worker: publish one that runs on this device"
+
+
+def _answer(loaded: Loaded, path: Path, name: str, deadline: Deadline) -> Output:
+    timeout_s = deadline.step_s()
+    try:
+        return loaded.worker.infer_file(path, timeout_s)
+    except ChildHung as error:
+        raise ChildHung(
+            f"no answer for {name} within {timeout_s:.3g} s (deploy.golden_timeout_s): the model hangs or is far too "
+            "slow for this device; publish a lighter one"
+        ) from error
+    except ChildDied as error:
+        raise ChildDied(f"{error.message}{CRASHED}") from error
+
+
+@contextmanager
+def ended_on_failure(loaded: Loaded, watch: MemoryWatch, cancel: Cancel) -> Iterator[None]:
+    """Run the block; where it fails the worker is killed, and the reason is the one that counts."""
+    try:
+        yield
+    except LookoutError as error:
+        watch.stop()
+        loaded.worker.kill(error.message)  # it may hang in native code: asking it to end would take its time
+        loaded.worker.close()
+        if cancel.event.is_set():
+            raise Cancelled("cancelled in its trial") from error
+        if watch.reason is not None:
+            raise TrialFailed(watch.reason) from error
+        raise
+    except BaseException:
+        watch.stop()
+        loaded.worker.close()
+        raise
+
+
+@contextmanager
+def pictures_of(loaded: Loaded) -> Iterator[list[Path]]:
+    """Lend the pictures that a release is timed on: its golden images or, without any, a black one."""
+    manifest = loaded.stored.manifest
+    with tempfile.TemporaryDirectory(prefix="lookout-trial-") as folder:
+        spec = manifest.spec(loaded.slot.variant, loaded.slot.digest)
+        pictures = [loaded.stored.path(one.image) for one in manifest.golden]
+        yield pictures or [black_picture(Path(folder), spec.input)]
 
 
 def inference_ms(output: Output) -> float:

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.clock import NS_PER_S, rfc3339
 from agent.deploy.loading import Loaded
+from agent.deploy.memorywatch import BYTES_PER_MB
 from agent.deploy.ports import PipelinePort
 from agent.deploy.probation import Baseline, Bounds, Sample, Verdict, bounds_for, judge
 from agent.deploy.records import (
@@ -19,11 +20,12 @@ from agent.deploy.records import (
     LatencyChange,
     MemoryChange,
     Receipt,
+    ShadowReport,
     TrialRecord,
 )
-from agent.deploy.trial import BYTES_PER_MB
 from agent.errors import LookoutError
 from agent.loop.records import LatencySummary, ServedSample, SwapSeen
+from agent.types import ModelName
 
 
 def latency(summary: LatencySummary) -> Latency:
@@ -41,6 +43,26 @@ def memory_mb(loaded: Loaded | None) -> float | None:
         return None
 
 
+@dataclass(frozen=True)
+class Before:
+    """What the old release did, and what it took; nothing where there was none."""
+
+    model: ModelName | None = None
+    baseline: Baseline | None = None
+    memory_mb: float | None = None
+
+    @classmethod
+    def of(cls, old: Loaded | None, pipeline: PipelinePort) -> Before:
+        """Take the measure of the release that serves."""
+        if old is None:
+            return cls()
+        served = pipeline.statistics().serving
+        baseline = None
+        if served is not None and served.release.digest == old.slot.digest and served.frames > 0:
+            baseline = Baseline(latency(served.inference), served.detections_per_frame)
+        return cls(old.slot.model, baseline, memory_mb(old))
+
+
 @dataclass
 class Watching:
     """The candidate, its bounds, and the latest sample. ``ordered_ns``: when the swap was ordered."""
@@ -55,32 +77,35 @@ class Watching:
     sample: Sample = field(default_factory=Sample)
     latency_after: Latency | None = None
     receipt: Receipt | None = None
+    shadow: ShadowReport | None = None
+    unload_first: bool = False
 
     @classmethod
     def begin(
         cls,
         loaded: Loaded,
-        old: Loaded | None,
-        pipeline: PipelinePort,
+        old: Before,
         settings: DeploySettings,
         *,
         record: TrialRecord | None,
         now_ns: int,
+        shadow: ShadowReport | None = None,
+        unload_first: bool = False,
     ) -> Watching:
-        """Take the measure of the old release, just before the swap."""
-        served = pipeline.statistics().serving
-        baseline = None
-        if old is not None and served is not None and served.release.digest == old.slot.digest and served.frames > 0:
-            baseline = Baseline(latency(served.inference), served.detections_per_frame)
+        """Set the bounds, against what ``old`` did before it was swapped or unloaded."""
+        baseline = old.baseline
         budget = loaded.stored.manifest.budget_for(settings.device_class)
         bounds = bounds_for(
             settings,
             budget_p95_ms=budget.latency_ms_p95 if budget else None,
             budget_memory_mb=budget.memory_mb if budget else None,
-            same_model=old is not None and old.slot.model == loaded.slot.model,
+            same_model=old.model == loaded.slot.model,
             baseline=baseline,
         )
-        return cls(loaded, bounds, now_ns, baseline.latency if baseline else None, memory_mb(old), record)
+        old_latency = baseline.latency if baseline else None
+        made = cls(loaded, bounds, now_ns, old_latency, old.memory_mb, record)
+        made.shadow, made.unload_first = shadow, unload_first
+        return made
 
     def swapped(self, seen: SwapSeen, now_ns: int, now_ms: int) -> Receipt:
         """Note the candidate's first answer; return the receipt."""
@@ -95,6 +120,8 @@ class Watching:
             latency_ms=LatencyChange(before=self.old_latency),
             memory_mb=MemoryChange(before=self.old_memory_mb),
             trial=self.record,
+            shadow=self.shadow,
+            unload_first=self.unload_first,
         )
         return self.receipt
 

@@ -1,8 +1,8 @@
 """An operator's rollback after commit: load the previous release first, give current up only once it is warm.
 
 Previous was committed once: it is verified and loaded again, without trial or probation, and the release given up stays
-as previous, so that a second rollback undoes the first. Where previous cannot be loaded nothing changes. Control thread
-only.
+as previous, so that a second rollback undoes the first. Where previous cannot be loaded nothing changes. Where memory
+is too short for both, current is unloaded first, and comes back if previous cannot be loaded. Control thread only.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Owner(Protocol):
         """Show a note in the status."""
         ...
 
+    def lacks_memory_for(self, slot: SlotRelease) -> str | None:
+        """Return why a release cannot be loaded beside the one that serves; None: it can."""
+        ...
+
     def answer(self, on_done: OnDone | None, *, ok: bool, code: str | None = None, reason: str | None = None) -> None:
         """Tell how it ended."""
         ...
@@ -43,16 +47,21 @@ class Withdrawal:
         self._keeper = keeper
         self._owner = owner
         self._on_done: OnDone | None = None
+        self._reason = REASON
         self.on = False
 
-    def begin(self, previous: SlotRelease, on_done: OnDone | None) -> None:
-        """Bring ``previous`` back."""
-        self.on, self._on_done = True, on_done
+    def begin(self, previous: SlotRelease, on_done: OnDone | None, reason: str = REASON) -> None:
+        """Bring ``previous`` back; ``reason`` is what the journal will say."""
+        self.on, self._on_done, self._reason = True, on_done, reason
         self._owner.say(f"rolling back to {previous}")
         if self._keeper.is_warm(previous):
             self._loaded(previous, None)
-        else:
+            return
+        short = self._owner.lacks_memory_for(previous)
+        if short is None:
             self._keeper.bring_back(previous, self._loaded)
+        else:
+            self._keeper.unload(short, lambda: self._keeper.bring_back(previous, self._loaded))
 
     def _loaded(self, slot: SlotRelease, result: Loaded | LookoutError | None) -> None:
         """Go on with the loaded release, None where it is warm."""
@@ -60,12 +69,13 @@ class Withdrawal:
         on_done, self._on_done = self._on_done, None
         previous = self._owner.row.previous
         if isinstance(result, LookoutError):
+            self._keeper.reload()
             reason = f"rollback failed: {result.message}"
             self._owner.say(reason)
             self._owner.answer(on_done, ok=False, code=result.code, reason=reason)
         elif previous is not None and previous.digest == slot.digest:
-            self._owner.withdraw(REASON)
-            self._keeper.serve_previous(result, REASON)
+            self._owner.withdraw(self._reason)
+            self._keeper.serve_previous(result, self._reason)
             self._owner.answer(on_done, ok=True)
         else:  # current died too often meanwhile, and previous took its place already
             if result is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import onnxruntime
 import structlog
 
 from agent.errors import ModelError
-from agent.infer import reasons
+from agent.infer import optimised, reasons
 from agent.infer.providers import CPU, choose_providers
 from agent.types import TensorInfo
 
@@ -74,17 +75,35 @@ class Session:
         self._output_names = [output.name for output in self.outputs]
 
     @classmethod
-    def load(cls, path: Path, *, providers: Sequence[str], threads: int, spin: bool) -> Session:
+    def load(
+        cls,
+        path: Path,
+        *,
+        providers: Sequence[str],
+        threads: int,
+        spin: bool,
+        optimized: Path | None = None,
+        optimize_to: Path | None = None,
+    ) -> Session:
         """Load the model file at ``path`` and run it once on zeros.
 
         ``providers`` in order of preference, names or aliases; ``threads`` for one operator (0: one fewer than the
         cores this process may use, at least 1); ``spin`` lets idle threads busy-wait. An accelerator that is missing or
-        fails is a warning, and the CPU serves. Raises :class:`ModelError` naming the file and the cause.
+        fails is a warning, and the CPU serves. ``optimized`` is the same model as ``optimize_to`` left it on this host,
+        and takes its place where it can be loaded; both are for the CPU alone. Raises :class:`ModelError` naming the
+        file and the cause.
         """
         _check_file(path)
         choice = choose_providers(providers, available_providers())
         started = time.perf_counter()
-        inner, warnings = _create(path, choice.providers, _options(threads, spin=spin))
+        options = partial(_options, threads, spin=spin)
+        inner: onnxruntime.InferenceSession | None = None
+        warnings: list[str] = []
+        if choice.providers == (CPU,):
+            inner, warnings = optimised.create(path, optimized, optimize_to, options)
+        if inner is None:
+            inner, more = _create(path, choice.providers, options())
+            warnings += more
         load_ms = (time.perf_counter() - started) * 1e3
         session = cls(inner, path, (*choice.warnings, *warnings), load_ms)
         if len(session.inputs) != 1:

@@ -241,11 +241,24 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ModelDeploy(Arguments, frozen=True, kw_only=True):
-    """``model/deploy``: without ``pipeline`` the device's only one; ``force`` tries a release that failed before."""
+    """``model/deploy``: without ``pipeline`` the device's only one; ``force`` tries a release that failed before.
+
+    ``not_before`` (RFC 3339 with zone) defers it. ``shadow_frames`` and ``min_agreement`` take the place of the
+    configuration's.
+    """
 
     pipeline: Name | None = None
     reference: Reference
     force: bool = False
+    not_before: Annotated[str, Meta(max_length=64)] | None = None
+    shadow_frames: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    min_agreement: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class ModelCancel(Arguments, frozen=True, kw_only=True):
+    """``model/cancel``: end a deployment before its probation; without ``pipeline`` the device's only one."""
+
+    pipeline: Name | None = None
 
 
 class ModelRollback(Arguments, frozen=True, kw_only=True):
@@ -357,6 +370,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "cmd": Command,
     "result": CommandResult,
     "cmd/model/deploy": ModelDeploy,
+    "cmd/model/cancel": ModelCancel,
     "cmd/model/rollback": ModelRollback,
     "cmd/model/list": ModelList,
     "cmd/device/ping": DevicePing,

@@ -24,6 +24,7 @@ from agent.loop.records import Cause, PipelineStatistics, SwapSeen
 from agent.loop.results import Reporting, read
 from agent.loop.rings import Generation
 from agent.loop.serving import Change, Serving
+from agent.loop.shadow import Lent, Shadows
 from agent.loop.stats import Intervals, Rate, Stages
 from agent.process.messages import Error, Frame, Health, Output
 from agent.serve.switch import Switch
@@ -69,9 +70,12 @@ class FrameLoop:
         self._intake = Intake(cameras, lossless=lossless, in_flight=in_flight, capture=capture)
         self._order: Order[WorkerHandle, Answer] = Order()
         self._switch: Switch[WorkerHandle] = Switch()
+        self._shadow = Shadows(Lent(name, self._intake, events, self._forget))
         self._servings: dict[str, Serving] = {}
         self._leaving: list[WorkerHandle] = []
         self._change: Change | None = None
+        self._away: tuple[int, int] | None = None
+        """Lost and skipped when current was taken out; None: nobody was."""
         self._last_release: ReleaseId | None = None
         self._watch_until = 0
         self._intervals = Intervals()
@@ -85,7 +89,7 @@ class FrameLoop:
         """Give a camera a ring: it delivers frames of a (new) size."""
         generation, gone = self._intake.need_ring(camera, width, height)
         if generation is not None:
-            for worker in self._switch.workers():
+            for worker in (*self._switch.workers(), *self._shadow.workers()):
                 worker.attach_ring(camera, generation.number, generation.memory)
         self._forget(gone)
         self._dispatch(now_ns)
@@ -113,10 +117,14 @@ class FrameLoop:
 
     def output(self, now_ns: int, worker: WorkerHandle, message: Output) -> None:
         """Take a worker's answer."""
+        if self._shadow.output(now_ns, worker, message):
+            self._after_answer(now_ns, worker)
+            return
         found = self._claim(now_ns, worker, message.request)
         if found is None:
             return
         serving, flight = found
+        self._shadow.current_answered(now_ns, flight.ticket, worker.release, message)
         try:
             result = read(message, flight.frame, worker.release, serving.reporting, now_ns)
         except OutputError as error:
@@ -127,16 +135,20 @@ class FrameLoop:
 
     def failed(self, now_ns: int, worker: WorkerHandle, message: Error) -> None:
         """Take a worker's reason for having no answer."""
+        if self._shadow.output(now_ns, worker, message):
+            self._after_answer(now_ns, worker)
+            return
         found = None if message.request is None else self._claim(now_ns, worker, message.request)
         if found is None:
             return
+        self._shadow.current_answered(now_ns, found[1].ticket, worker.release, None)
         self._fail(now_ns, *found, message.message)
         self._after_answer(now_ns, worker)
 
     def died(self, now_ns: int, worker: WorkerHandle, reason: str) -> None:
         """Go on without a worker that was reaped: its frames go to another one, its leases end."""
         serving = self._servings.get(worker.name)
-        if serving is None:
+        if self._shadow.died(worker, reason) or serving is None:
             return
         if not serving.gone:
             self._lose(now_ns, serving, reason)
@@ -150,8 +162,9 @@ class FrameLoop:
         """Let ``worker`` serve from the next frame on; ``p95_ms`` is what its trial measured."""
         self._switch.propose(worker)
         self._servings[worker.name] = Serving(worker, reporting, p95_ms, now_ns)
-        for generation in self._intake.generations():
-            worker.attach_ring(generation.camera, generation.number, generation.memory)
+        if not self._shadow.take_over(worker):
+            for generation in self._intake.generations():
+                worker.attach_ring(generation.camera, generation.number, generation.memory)
         worker.listen(self._listener)
         retired = self._switch.promote()
         self._begin(now_ns, "swap")
@@ -178,6 +191,26 @@ class FrameLoop:
         if retired is not None:
             self._leave(retired)
 
+    def take_out(self, now_ns: int, reason: str) -> None:
+        """Hand the current worker back once it has answered what it has; nobody serves until the next swap."""
+        self.drop_previous(now_ns)
+        worker = self._switch.current
+        if worker is not None:
+            log.info("unload", pipeline=self.name, worker=worker.name, reason=reason)
+            self._switch.remove(worker)
+            self._away = (self._intake.lost, self._intake.skipped)
+            self._leave(worker)
+
+    def shadow(self, now_ns: int, worker: WorkerHandle, p95_ms: float, max_slowdown: float) -> None:
+        """Show ``worker`` what current is shown, at the cost of at most ``max_slowdown`` of current's rate."""
+        self._shadow.begin(now_ns, worker, p95_ms, max_slowdown, self._rate.per_second(now_ns))
+        worker.listen(self._listener)
+
+    def end_shadow(self, now_ns: int) -> None:
+        """Hand the worker in the shadow back."""
+        del now_ns
+        self._shadow.end()
+
     def watch(self, now_ns: int, frames: int) -> None:
         """Tell how current does, until it has given ``frames`` results since the swap."""
         del now_ns
@@ -187,10 +220,13 @@ class FrameLoop:
 
     def next_due_ns(self) -> int | None:
         """Return when the first answer is overdue; None: none is awaited."""
-        return min((due for _, due in self._dues()), default=None)
+        shadow_ns = self._shadow.due_ns()
+        dues = [due for _, due in self._dues()] + ([] if shadow_ns is None else [shadow_ns])
+        return min(dues, default=None)
 
     def check_deadlines(self, now_ns: int) -> None:
         """Kill every worker that owes an answer for too long; its frames go to another one at once."""
+        self._shadow.check_deadline(now_ns)
         for serving, due_ns in self._dues():
             if now_ns >= due_ns:
                 reason = f"no answer for {serving.patience_ns / NS_PER_S:.1f} s"
@@ -222,6 +258,7 @@ class FrameLoop:
             else:
                 return
             worker.infer(flight.ticket, flight.frame, "serve")
+            self._shadow.offer(now_ns, flight)
 
     def _claim(self, now_ns: int, worker: WorkerHandle, request: int) -> tuple[Serving, Flight[WorkerHandle]] | None:
         """Take the flight that is answered, and end its lease; None where the answer is stale."""
@@ -291,7 +328,9 @@ class FrameLoop:
         serving = self._servings[worker.name]
         serving.begin(now_ns)
         self._watch_until = 0
-        self._change = Change(cause, serving, lost=self._intake.lost, skipped=self._intake.skipped)
+        lost, skipped = self._away or (self._intake.lost, self._intake.skipped)
+        self._away = None
+        self._change = Change(cause, serving, lost=lost, skipped=skipped)
 
     def _lose(self, now_ns: int, serving: Serving, reason: str) -> None:
         """Go on without a worker that died or hung; it is reaped later, or was."""
@@ -306,6 +345,7 @@ class FrameLoop:
                 self._intake.lease(flight.frame, HOLD)
             else:
                 self._intake.cameras[flight.frame.camera].lost += 1
+                self._shadow.current_answered(now_ns, flight.ticket, worker.release, None)
                 self._deliver(now_ns, self._order.settle(flight.ticket, None))
         if was_current:
             self._workers_lost += 1
@@ -316,13 +356,14 @@ class FrameLoop:
 
     def _leave(self, worker: WorkerHandle) -> None:
         """Hand a worker back that has no slot any more, once it has answered what it has."""
-        if self._order.flights(worker):
+        if self._order.flights(worker) or self._shadow.holds(worker):
             self._leaving.append(worker)
         else:
             self._retire(worker)
 
     def _after_answer(self, now_ns: int, worker: WorkerHandle) -> None:
-        if self._leaving and worker in self._leaving and not self._order.flights(worker):
+        owes = self._order.flights(worker) or self._shadow.holds(worker)
+        if self._leaving and worker in self._leaving and not owes:
             self._retire(worker)
         self._dispatch(now_ns)
 
@@ -337,7 +378,7 @@ class FrameLoop:
     def _forget(self, gone: Iterable[Generation]) -> None:
         """Let workers drop rings of which no frame will be asked for again."""
         for generation in gone:
-            for worker in self._switch.workers():
+            for worker in (*self._switch.workers(), *self._shadow.workers()):
                 worker.detach_ring(generation.camera, generation.number)
 
     # --- the end, and facts ------------------------------------------------------------------------------------------
@@ -346,6 +387,7 @@ class FrameLoop:
         """Stop listening to workers and free the rings."""
         for serving in self._servings.values():
             serving.worker.listen(None)
+        self._shadow.close()
         self._intake.close()
 
     def statistics(self, now_ns: int) -> PipelineStatistics:

@@ -160,6 +160,22 @@ class Pipeline:
         """Retire the warm previous worker, if there is one."""
         self._inbox.put((self._loop.drop_previous, ()))
 
+    def take_out(self, reason: str) -> None:
+        """Retire current and a warm previous once they answered what they have; nobody serves until the next swap."""
+        self._inbox.put((self._loop.take_out, (reason,)))
+
+    def shadow(self, worker: WorkerHandle, *, p95_ms: float | None, max_slowdown: float) -> None:
+        """Show ``worker`` frames beside current, until a swap to it, :meth:`end_shadow`, or its death.
+
+        It may cost at most ``max_slowdown`` (0..1) of current's rate. What both answered is told by ``shadow_seen``.
+        """
+        trial_ms = worker.ready.first_run_ms if p95_ms is None else p95_ms
+        self._inbox.put((self._loop.shadow, (worker, trial_ms, max_slowdown)))
+
+    def end_shadow(self) -> None:
+        """Retire the worker in the shadow, if there is one."""
+        self._inbox.put((self._loop.end_shadow, ()))
+
     def watch(self, frames: int) -> None:
         """Tell ``served`` every 10 results until current gave ``frames`` of them since the swap; a swap ends it."""
         self._inbox.put((self._loop.watch, (frames,)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from agent.loop.records import ServedSample, SwapSeen
+from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.process.messages import Health
 from agent.types import PipelineName, ReleaseId, Result
 
@@ -39,6 +39,18 @@ class PipelineEvents(Protocol):
 
     def bad_output(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
         """Tell that a frame was answered with an error and counted as failed; at most once a second and worker."""
+        ...
+
+    def shadow_seen(self, pipeline: PipelineName, pair: ShadowPair) -> None:
+        """Tell what current and the candidate in its shadow answered to one frame."""
+        ...
+
+    def shadow_stopped(self, pipeline: PipelineName, reason: str) -> None:
+        """Tell that the candidate is shown no more frames, because current suffered."""
+        ...
+
+    def shadow_failed(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
+        """Tell that the candidate died or answered something impossible in the shadow."""
         ...
 
     def retired(self, pipeline: PipelineName, worker: WorkerHandle) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from agent.process.messages import Output
 from agent.telemetry.histogram import Snapshot
 from agent.types import CameraName, PipelineName, ReleaseId
 
@@ -77,6 +78,15 @@ class ServedSample(msgspec.Struct, frozen=True):
     def p95_ms(self) -> float:
         """95 % of the frames took no longer."""
         return self.inference.p95_ms
+
+
+class ShadowPair(msgspec.Struct, frozen=True):
+    """What current (``release``) and a candidate in its shadow answered to one frame, everything above their floors."""
+
+    release: ReleaseId
+    camera: CameraName
+    current: Output
+    candidate: Output
 
 
 class CameraStatistics(msgspec.Struct, frozen=True):

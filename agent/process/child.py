@@ -117,7 +117,7 @@ class Child:
 
     def describe_exit(self) -> str:
         """Say in words how the process ended, with its last words."""
-        words = self.last_words()
+        words = _without_stacks(self.last_words())
         return f"{self._how_it_ended()}; last words: {words}" if words else self._how_it_ended()
 
     def memory_bytes(self) -> int:
@@ -269,6 +269,12 @@ class Spawner:
                 child.set_oom_score_adj(spec.oom_score_adj)
         except ChildError as error:
             log.warning("child.unranked", child=spec.name, reason=error.message)
+
+
+def _without_stacks(words: str) -> str:
+    """Leave out every thread's stack, which ``faulthandler`` adds to what happened; :meth:`last_words` has them."""
+    before, fatal, after = words.partition("Fatal Python error:")
+    return f"{before}{fatal}{after.splitlines()[0]}" if fatal and after.strip() else words
 
 
 def _command(module: str, channel_fd: int) -> list[str]:

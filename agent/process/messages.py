@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True, tag=True, tag_field="type"):
 
 
 class Hello(Message, frozen=True):
-    """A child's first message. ``process``: ``worker``, ``capture`` or ``fetch``; ``versions`` names its libraries."""
+    """A child's first message. ``process``: worker, capture, fetch or inspect; ``versions`` names its libraries."""
 
     process: str
     pid: int
@@ -71,7 +71,9 @@ class DetachRing(Message, frozen=True):
 class Load(Message, frozen=True):
     """Agent to worker, once: build the session and warm it up.
 
-    ``score_floor`` is the lowest score worth answering. ``spin`` lets ONNX Runtime's threads busy-wait.
+    ``score_floor`` is the lowest score worth answering. ``spin`` lets ONNX Runtime's threads busy-wait. ``optimized``:
+    the same model, optimised on this host before; ``optimize_to``: where to leave that for the next time (empty: no).
+    ``data_limit_bytes``: what loading and the first run may allocate (0: no limit); it is lifted at ``Ready``.
     """
 
     spec: ModelSpec
@@ -80,6 +82,9 @@ class Load(Message, frozen=True):
     threads: int
     spin: bool
     score_floor: float
+    optimized: str = ""
+    optimize_to: str = ""
+    data_limit_bytes: int = 0
 
 
 class Ready(Message, frozen=True):
@@ -221,7 +226,12 @@ class Alive(Message, frozen=True):
 
 
 class RegistryAccess(msgspec.Struct, frozen=True):
-    """How to reach a registry and where its trusted metadata and the store lie on this device."""
+    """How to reach a registry and where its trusted metadata and the store lie on this device.
+
+    ``seen_versions`` (role → version) is what the journal has seen of the registry whose first root has the SHA-256
+    ``seen_anchor``. ``min_versions`` (model → version): nothing below it is resolved. Files, not secrets, are named:
+    the fetch process reads the token itself. ``proxy`` may hold credentials. ``rate_limit_bytes_s``: 0 is none.
+    """
 
     url: str
     metadata_dir: str
@@ -230,6 +240,27 @@ class RegistryAccess(msgspec.Struct, frozen=True):
     min_rate_bytes_s: int = 1024
     max_file_bytes: int = 512 * 1024 * 1024
     free_floor_bytes: int = 64 * 1024 * 1024
+    seen_versions: dict[str, int] = {}
+    seen_anchor: str = ""
+    min_versions: dict[str, str] = {}
+    token_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    proxy: str | None = None
+    rate_limit_bytes_s: int = 0
+
+
+class Survey(Message, frozen=True):
+    """Agent to fetch, in place of a ``Fetch``: say what these references mean now, and what was yanked.
+
+    ``releases`` (``model:version``) are those of which it matters whether they were yanked. Nothing is downloaded but
+    signed metadata and indexes.
+    """
+
+    access: RegistryAccess
+    references: tuple[str, ...]
+    releases: tuple[str, ...]
 
 
 class Fetch(Message, frozen=True):
@@ -247,6 +278,32 @@ class Progress(Message, frozen=True):
     total_bytes: int = 0
 
 
+class Refreshed(Message, frozen=True):
+    """Fetch to agent: the signed metadata is up to date and on the disk. ``anchor``: SHA-256 of the first root.
+
+    ``begun_anew``: roles whose versions may be lower than before, because a newer root gave them new keys.
+    """
+
+    metadata_versions: dict[str, int]
+    anchor: str
+    begun_anew: tuple[str, ...] = ()
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What a reference means now; ``problem`` says in words why it means nothing."""
+
+    version: str = ""
+    digest: str = ""
+    problem: str | None = None
+
+
+class Surveyed(Message, frozen=True):
+    """Fetch to agent: reference → what it means; release that was yanked (``model:version``) → reason."""
+
+    resolved: dict[str, Resolved]
+    yanked: dict[str, str]
+
+
 class Fetched(Message, frozen=True):
     """Fetch to agent: the release is whole in the store. ``metadata_versions``: role → version, for the journal."""
 
@@ -256,9 +313,35 @@ class Fetched(Message, frozen=True):
     metadata_versions: dict[str, int] = {}
 
 
+# --- inspection ------------------------------------------------------------------------------------------------------
+
+
+class Inspect(Message, frozen=True):
+    """Agent to inspection: look at this model file. ``name`` is what people call it (in the store it is a digest).
+
+    ``memory_bytes`` bounds what a tensor may declare and what the inspection itself may need.
+    """
+
+    path: str
+    name: str
+    providers: tuple[str, ...]
+    memory_bytes: int
+
+
+class Inspected(Message, frozen=True):
+    """Inspection to agent: nothing speaks against loading it. ``notes`` say in words what is worth knowing."""
+
+    ir_version: int
+    opset: int
+    nodes: int
+    weights_bytes: int
+    notes: tuple[str, ...] = ()
+
+
 AnyMessage = (
     Hello | Stop | Error | AttachRing | DetachRing
     | Load | Ready | Infer | InferFile | Output
     | Open | Close | NeedRing | Grant | Frame | Health | Alive
-    | Fetch | Progress | Fetched
+    | Fetch | Survey | Refreshed | Progress | Surveyed | Fetched
+    | Inspect | Inspected
 )  # fmt: skip

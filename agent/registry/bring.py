@@ -14,10 +14,12 @@ import structlog
 
 from agent import errors
 from agent.errors import DigestMismatch, StorageError
-from agent.process.messages import Fetched, Progress, RegistryAccess
+from agent.process.messages import Fetched, Progress, Refreshed, RegistryAccess
 from agent.registry import layout
-from agent.registry.address import Address, parse_address
+from agent.registry.address import Address
+from agent.registry.connect import connected
 from agent.registry.download import Download, size_of
+from agent.registry.floor import check_floor
 from agent.registry.index import MAX_INDEX_BYTES, load_index
 from agent.registry.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest, load_manifest
 from agent.registry.reference import Reference, parse_reference
@@ -32,26 +34,30 @@ OnProgress = Callable[[Progress], None]
 log = structlog.get_logger(part="fetch")
 
 
-def bring(access: RegistryAccess, reference: str, on_progress: OnProgress) -> Fetched:
+def bring(
+    access: RegistryAccess,
+    reference: str,
+    on_progress: OnProgress,
+    on_refreshed: Callable[[Refreshed], None] = lambda _: None,
+) -> Fetched:
     """Fetch a release, wholly or not at all. Raises the :class:`LookoutError` that says why not."""
     wanted = parse_reference(reference)
-    address = parse_address(access.url)
     store = Store(Path(access.store_dir))
-    store.make_folders()
-    transfer = Transfer(total_timeout_s=access.total_timeout_s, min_rate_bytes_s=access.min_rate_bytes_s)
-    try:
-        with store.exclusive(wait=True):
-            on_progress(Progress("resolving"))
-            trust = Trust(address, Path(access.metadata_dir), transfer)
-            versions = trust.refresh()
-            version = _resolve(trust, wanted)
-            data, manifest = _manifest(trust, wanted.model, version)
-            _bring_files(manifest, store, transfer, address, access, on_progress)
-            digest = store.add_manifest(data)
-    finally:
-        transfer.close()
+    refreshed: list[Refreshed] = []
+
+    def note(news: Refreshed) -> None:
+        refreshed.append(news)
+        on_refreshed(news)
+
+    on_progress(Progress("resolving"))
+    with connected(access, note) as (trust, transfer, address):
+        version = _resolve(trust, wanted)
+        check_floor(wanted.model, version, access.min_versions)
+        data, manifest = _manifest(trust, wanted.model, version)
+        _bring_files(manifest, store, transfer, address, access, on_progress)
+        digest = store.add_manifest(data)
     log.info("release.stored", reference=reference, version=version, digest=digest)
-    return Fetched(wanted.model, version, digest, versions)
+    return Fetched(wanted.model, version, digest, refreshed[0].metadata_versions)
 
 
 def _resolve(trust: Trust, wanted: Reference) -> str:

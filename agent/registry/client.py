@@ -8,8 +8,10 @@ what happened.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Protocol, TypeVar
 
+import msgspec
 import structlog
 
 from agent.clock import monotonic_ns
@@ -17,14 +19,29 @@ from agent.errors import (
     ChildDied,
     ChildError,
     ChildHung,
+    DigestMismatch,
     LookoutError,
     ProgrammingError,
     RegistryUnreachable,
     StorageError,
+    TrustError,
 )
 from agent.process.channel import ChannelClosed
 from agent.process.child import Child, ChildSpec, Spawner
-from agent.process.messages import PROTOCOL, AnyMessage, Error, Fetch, Fetched, Hello, Progress, RegistryAccess
+from agent.process.messages import (
+    PROTOCOL,
+    AnyMessage,
+    Error,
+    Fetch,
+    Fetched,
+    Hello,
+    Message,
+    Progress,
+    Refreshed,
+    RegistryAccess,
+    Survey,
+    Surveyed,
+)
 from agent.registry.pace import Deadline
 from agent.registry.reference import parse_reference
 from agent.registry.store import Store, StoredRelease
@@ -35,6 +52,8 @@ GRACE_S = 5.0
 """How much later than its own deadline the process is killed: only a hang needs it."""
 CANCEL_LATENCY_S = 0.2
 
+A = TypeVar("A", Fetched, Surveyed)
+
 log = structlog.get_logger(part="registry")
 
 
@@ -44,14 +63,33 @@ class FetchCancelled(LookoutError):
     code = "cancelled"
 
 
+class Ledger(Protocol):
+    """Remembers, durably, which signed metadata this device has seen."""
+
+    def seen(self) -> tuple[str, dict[str, int]]:
+        """Return the anchor (SHA-256 of the first root) and role → version. Raises :class:`StorageError`."""
+        ...
+
+    def refreshed(self, anchor: str, versions: Mapping[str, int], begun_anew: Collection[str]) -> None:
+        """Take note of a refresh; roles that have ``begun_anew`` may have lower versions.
+
+        Raises :class:`TrustError`, :class:`StorageError`; the fetch then ends.
+        """
+        ...
+
+
 class FetchClient:
     """Fetches releases into ``store`` through the registry that ``access`` names."""
 
-    def __init__(self, spawner: Spawner, access: RegistryAccess, store: Store) -> None:
+    def __init__(self, spawner: Spawner, access: RegistryAccess, store: Store, ledger: Ledger | None = None) -> None:
+        """``ledger`` remembers which metadata was seen; None: only TUF's own files do."""
         self._spawner = spawner
         self._access = access
         self._store = store
+        self._ledger = ledger
         self._one_at_a_time = threading.Lock()
+        self.distrust: TrustError | None = None
+        """Why the registry's metadata was not believed when it was last asked; None: it was. Any thread may read it."""
 
     def fetch(
         self, reference: str, *, on_progress: Callable[[Progress], None], cancel: threading.Event
@@ -64,15 +102,7 @@ class FetchClient:
         ``StorageError``, …), or :class:`ChildError` where the process itself failed.
         """
         parse_reference(reference)  # bad input needs no process
-        with self._one_at_a_time:
-            child = self._spawner.start(ChildSpec("fetch", "agent.registry.fetch", nice=10, oom_score_adj=900))
-            try:
-                fetched = self._converse(child, reference, on_progress, cancel)
-            except ChannelClosed as error:
-                child.wait(GRACE_S)
-                raise ChildDied(f"the fetch process ended before its answer: {child.describe_exit()}") from error
-            finally:
-                child.close()
+        fetched = self._ask(lambda access: Fetch(access, reference), Fetched, self._access, on_progress, cancel)
         release = self._store.release(Digest(fetched.digest))
         if release is None:
             raise StorageError(
@@ -80,24 +110,69 @@ class FetchClient:
             )
         return release, fetched.metadata_versions
 
+    def survey(
+        self, references: Iterable[str], releases: Iterable[str], *, timeout_s: float, cancel: threading.Event
+    ) -> Surveyed:
+        """Ask what ``references`` mean now and which of ``releases`` (``model:version``) were yanked; blocks.
+
+        Raises the errors of :meth:`fetch` that concern the registry as a whole.
+        """
+        access = msgspec.structs.replace(self._access, total_timeout_s=min(timeout_s, self._access.total_timeout_s))
+        wanted, held = tuple(references), tuple(releases)
+        return self._ask(lambda access: Survey(access, wanted, held), Surveyed, access, lambda _: None, cancel)
+
+    def _ask(
+        self,
+        request: Callable[[RegistryAccess], Message],
+        answer: type[A],
+        access: RegistryAccess,
+        on_progress: Callable[[Progress], None],
+        cancel: threading.Event,
+    ) -> A:
+        """Start the process, send it the request, and return the answer of that type."""
+        with self._one_at_a_time:
+            if self._ledger is not None:
+                anchor, versions = self._ledger.seen()
+                access = msgspec.structs.replace(access, seen_anchor=anchor, seen_versions=versions)
+            child = self._spawner.start(ChildSpec("fetch", "agent.registry.fetch", nice=10, oom_score_adj=900))
+            try:
+                return self._converse(child, request(access), answer, access.total_timeout_s, on_progress, cancel)
+            except ChannelClosed as error:
+                child.wait(GRACE_S)
+                raise ChildDied(f"the fetch process ended before its answer: {child.describe_exit()}") from error
+            finally:
+                child.close()
+
     def _converse(
-        self, child: Child, reference: str, on_progress: Callable[[Progress], None], cancel: threading.Event
-    ) -> Fetched:
+        self,
+        child: Child,
+        request: Message,
+        answer: type[A],
+        limit_s: float,
+        on_progress: Callable[[Progress], None],
+        cancel: threading.Event,
+    ) -> A:
         no_start = ChildHung(f"the fetch process did not start within {HELLO_TIMEOUT_S:g} s; is the host overloaded?")
         hello = next(self._messages(child, HELLO_TIMEOUT_S, no_start, cancel))
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             raise ChildError(f"the fetch process is of another version ({hello!r}); restart the agent")
-        child.channel.send(Fetch(self._access, reference))
-        limit_s = self._access.total_timeout_s
+        child.channel.send(request)
         no_answer = RegistryUnreachable(
             f"the registry did not deliver within {limit_s:g} s (registry.total_timeout_s); "
             "the deployment can be tried again"
         )
         for message in self._messages(child, limit_s + GRACE_S, no_answer, cancel):
-            if isinstance(message, Fetched):
+            if isinstance(message, answer):
                 return message
+            if isinstance(message, Refreshed):
+                self.distrust = None
+                if self._ledger is not None:
+                    self._ledger.refreshed(message.anchor, message.metadata_versions, message.begun_anew)
             if isinstance(message, Error):
-                raise error_of(message)
+                error = error_of(message)
+                if isinstance(error, TrustError) and not isinstance(error, DigestMismatch):  # not one file's matter
+                    self.distrust = error
+                raise error
             if isinstance(message, Progress):
                 on_progress(message)
         raise ProgrammingError("the fetch process' messages ended without an error")

@@ -53,6 +53,7 @@ class Download:
                 if attempt == MAX_ATTEMPTS or size_of(self._partial) == had:
                     raise
                 log.info("file.resumed", path=self._entry.path, reason=error.message)
+                self._transfer.rest(attempt)
             except DigestMismatch:
                 self._partial.unlink(missing_ok=True)
                 if not had or attempt == MAX_ATTEMPTS:

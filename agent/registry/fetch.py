@@ -1,8 +1,9 @@
 """The fetch process: ``python -m agent.registry.fetch``, started by the agent for one fetch.
 
 It is apart because it parses what a network sends, and because TUF and HTTP would sit in the agent's memory for ever.
-It holds no secrets but the registry's. One conversation: ``Hello``, then one ``Fetch``, ``Progress`` a few times a
-second, and ``Fetched`` or ``Error``. The agent cancels by killing it: what is in the store stays whole.
+It holds no secrets but the registry's. One conversation: ``Hello``, then one ``Fetch`` or ``Survey``; ``Refreshed``
+once the signed metadata is on the disk, ``Progress`` a few times a second, and ``Fetched``, ``Surveyed`` or ``Error``.
+The agent cancels by killing it: what is in the store stays whole.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from agent.clock import NS_PER_S, monotonic_ns
 from agent.errors import ChildError, LookoutError
 from agent.process import lifeline
 from agent.process.channel import Channel, ChannelClosed
-from agent.process.messages import Error, Fetch, Hello, Progress
+from agent.process.messages import Error, Fetch, Fetched, Hello, Progress, Survey, Surveyed
 from agent.registry.bring import bring
+from agent.registry.survey import survey
 
 PROGRESS_EVERY_NS = NS_PER_S // 4
 MAX_MESSAGE_CHARS = 12_000  # at most 4 bytes each in UTF-8: an error fits one packet of 64 KiB
@@ -50,18 +52,21 @@ def serve(channel: Channel) -> None:
     versions = {name: version(name) for name in ("tuf", "requests")}
     channel.send(Hello("fetch", os.getpid(), versions=versions))
     received = channel.receive()
-    if received is None or not isinstance(received[0], Fetch):
-        raise ChildError(f"the fetch process was sent {received!r} where a Fetch was due")
+    if received is None or not isinstance(received[0], Fetch | Survey):
+        raise ChildError(f"the fetch process was sent {received!r} where a Fetch or a Survey was due")
     request = received[0]
     try:
-        fetched = bring(request.access, request.reference, Reporter(channel))
+        if isinstance(request, Survey):
+            answer: Fetched | Surveyed = survey(request.access, request.references, request.releases, channel.send)
+        else:
+            answer = bring(request.access, request.reference, Reporter(channel), channel.send)
     except ChannelClosed:
         raise
     except LookoutError as error:
-        log.warning("fetch.failed", reference=request.reference, code=error.code)
+        log.warning("fetch.failed", code=error.code)
         channel.send(Error(error.code, error.message[:MAX_MESSAGE_CHARS], error.field))
     else:
-        channel.send(fetched)
+        channel.send(answer)
 
 
 def main() -> None:

@@ -63,8 +63,11 @@ class Index(msgspec.Struct, frozen=True):
         self._usable(version, Reference(self.model, "version", version))
         return msgspec.structs.replace(self, channels={**self.channels, channel: version})
 
-    def with_yanked(self, version: str, reason: str) -> Index:
-        """Return this index with ``version`` yanked. Raises :class:`ReferenceError` where it is unknown."""
+    def with_yanked(self, version: str, reason: str | None) -> Index:
+        """Return this index with ``version`` yanked, or good again (``reason`` None).
+
+        Raises :class:`ReferenceError` where it is unknown.
+        """
         if version not in self.versions:
             raise errors.ReferenceError(f"{self.model}:{version} does not exist; {self._offer_versions()}")
         entry = msgspec.structs.replace(self.versions[version], yanked=reason)

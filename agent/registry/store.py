@@ -22,6 +22,7 @@ import structlog
 
 from agent import atomic
 from agent.errors import DigestMismatch, ManifestError, StorageError
+from agent.registry import factory
 from agent.registry.manifest import FileEntry, Manifest, load_manifest, release_digest
 from agent.types import Digest, ModelName, ReleaseId
 
@@ -158,6 +159,13 @@ class Store:
         digest = release_digest(data)
         atomic.write_bytes(self._releases / f"{digest}.json", data)
         return digest
+
+    def take_in(self, folder: Path) -> StoredRelease:
+        """Copy the factory release in ``folder`` into the store, unless it is there; the agent, on a job lane.
+
+        Raises as :func:`agent.registry.factory.take_in`.
+        """
+        return self.verify(factory.take_in(self, folder))
 
     # --- tidying: the agent ---------------------------------------------------------------------------------------
 

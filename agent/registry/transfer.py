@@ -1,33 +1,46 @@
 """Our fetcher: bytes of a registry over HTTP(S) or out of a folder, and nothing that a hostile server can stretch.
 
 Only the fetch process imports this. Every byte is counted against a cap that the caller knows beforehand, all requests
-together have one deadline, each body a minimum rate. No redirect is followed, no compression accepted (a compressed
-body would escape the cap), no proxy, cookie or netrc of the environment used. The caller decides whether the bytes are
-the right ones: nothing here is trusted.
+together have one deadline, each body a minimum rate. No redirect is followed (it would carry the token elsewhere), no
+compression accepted (a compressed body would escape the cap), no proxy, cookie or netrc of the environment used. What
+usually passes (a refused connection, 503) is asked again a few times, with full jitter. The caller decides whether the
+bytes are the right ones: nothing here is trusted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
+import structlog
 import urllib3
 
 from agent.clock import monotonic_ns
-from agent.errors import RegistryUnreachable
+from agent.errors import ProgrammingError, RegistryUnreachable
 from agent.redact import redact
 from agent.registry.address import file_path
-from agent.registry.pace import Deadline, Pace
+from agent.registry.credentials import NONE, Credentials
+from agent.registry.pace import Deadline, Pace, Throttle, full_jitter_s
 
 PIECE_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 RATE_WINDOW_S = 10.0
 
+MAX_ATTEMPTS = 4
+RETRY_FIRST_S = 0.5
+RETRY_LONGEST_S = 10.0
+
 _MISSING = {403, 404, 410}
+_TRANSIENT = {429, 500, 502, 503, 504}
+
+log = structlog.get_logger(part="fetch")
 
 
 class Missing(RegistryUnreachable):
@@ -53,13 +66,27 @@ class Body:
 class Transfer:
     """All requests of one fetch; its deadline starts now. Not thread-safe."""
 
-    def __init__(self, *, total_timeout_s: float, min_rate_bytes_s: float, window_s: float = RATE_WINDOW_S) -> None:
+    def __init__(
+        self,
+        *,
+        total_timeout_s: float,
+        min_rate_bytes_s: float,
+        window_s: float | None = None,
+        rate_limit_bytes_s: float = 0,
+        credentials: Credentials = NONE,
+        retry_first_s: float = RETRY_FIRST_S,
+    ) -> None:
+        """``rate_limit_bytes_s`` 0: as fast as it comes. A limit lowers a minimum rate that it could not reach."""
         self._deadline = Deadline(total_timeout_s, monotonic_ns())
-        self._min_rate = min_rate_bytes_s
-        self._window_s = window_s
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "lookout-agent"})
+        self._min_rate = min(min_rate_bytes_s, rate_limit_bytes_s / 2) if rate_limit_bytes_s else min_rate_bytes_s
+        self._window_s = RATE_WINDOW_S if window_s is None else window_s
+        self._throttle = Throttle(rate_limit_bytes_s, monotonic_ns())
+        # A slow line is taken in small pieces: a long pause after a large one would look like an end to the server.
+        self._piece_bytes = (
+            min(PIECE_BYTES, max(512, int(rate_limit_bytes_s / 4))) if rate_limit_bytes_s else PIECE_BYTES
+        )
+        self._retry_first_s = retry_first_s
+        self._session = _session(credentials)
 
     def close(self) -> None:
         """Close the connections."""
@@ -78,6 +105,11 @@ class Transfer:
         else:
             with self._open_http(url, offset, max_bytes) as (began, pieces):
                 yield Body(began, self._counted(pieces, url, max_bytes))
+
+    def rest(self, attempt: int) -> None:
+        """Wait before ``attempt`` (from 1) is made again: full jitter, within the deadline."""
+        delay_s = full_jitter_s(attempt, self._retry_first_s, RETRY_LONGEST_S, random.random())  # noqa: S311 - jitter
+        time.sleep(min(delay_s, self._deadline.left_s(monotonic_ns())))
 
     # --- folders --------------------------------------------------------------------------------------------------
 
@@ -98,13 +130,7 @@ class Transfer:
 
     @contextlib.contextmanager
     def _open_http(self, url: str, offset: int, max_bytes: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        left_s = self._left_s(url)
-        timeout = (min(CONNECT_TIMEOUT_S, left_s), min(2 * self._window_s, left_s))
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        try:
-            response = self._session.get(url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
-        except requests.RequestException as error:
-            raise RegistryUnreachable(_connection_failed(url, error)) from error
+        response = self._patiently(url, {"Range": f"bytes={offset}-"} if offset else {})
         with contextlib.closing(response):
             if response.status_code == 416 and offset:  # the file ends here: what is missing never comes
                 yield offset, iter(())
@@ -113,7 +139,31 @@ class Transfer:
             announced = response.headers.get("Content-Length", "")
             if announced.isdecimal() and int(announced) > max_bytes:
                 raise TooLong
-            yield began, _pieces_of_response(response, url)
+            yield began, _pieces_of_response(response, url, self._piece_bytes)
+
+    def _patiently(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """Ask; what usually passes (a refused or broken connection, 503) is asked again a few times, with jitter."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            last = attempt == MAX_ATTEMPTS
+            try:
+                response = self._ask(url, headers)
+            except requests.RequestException as error:
+                if last or not _may_pass(error):
+                    raise RegistryUnreachable(_connection_failed(url, error)) from error
+                why = type(error).__name__
+            else:
+                if last or response.status_code not in _TRANSIENT:
+                    return response
+                why = f"HTTP {response.status_code}"
+                response.close()
+            log.info("request.again", url=redact(url), why=why, attempt=attempt)
+            self.rest(attempt)
+        raise ProgrammingError("the last attempt neither returned nor raised")
+
+    def _ask(self, url: str, headers: dict[str, str]) -> requests.Response:
+        left_s = self._left_s(url)
+        timeout = (min(CONNECT_TIMEOUT_S, left_s), min(2 * self._window_s, left_s))
+        return self._session.get(url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
 
     # --- limits ----------------------------------------------------------------------------------------------------
 
@@ -129,8 +179,11 @@ class Transfer:
                     f"{redact(url)} comes slower than {self._min_rate:.0f} bytes/s "
                     "(registry.min_rate_bytes_s); the deployment can be tried again"
                 )
-            self._left_s(url)
+            left_s = self._left_s(url)
             yield piece
+            pause_s = self._throttle.pause_s(len(piece), monotonic_ns())
+            if pause_s > 0:  # what comes meanwhile waits in the socket: its sender is slowed down
+                time.sleep(min(pause_s, left_s))
 
     def _left_s(self, url: str) -> float:
         left_s = self._deadline.left_s(monotonic_ns())
@@ -140,6 +193,27 @@ class Transfer:
                 "(registry.total_timeout_s); the deployment can be tried again and goes on where it stopped"
             )
         return left_s
+
+
+def _session(credentials: Credentials) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "lookout-agent"})
+    if credentials.token is not None:
+        session.headers["Authorization"] = f"Bearer {credentials.token}"
+    if credentials.proxy is not None:
+        session.proxies = {"http": credentials.proxy, "https": credentials.proxy}
+    if credentials.ca_file is not None:
+        session.verify = credentials.ca_file
+    session.cert = credentials.certificate
+    return session
+
+
+def _may_pass(error: requests.RequestException) -> bool:
+    """Tell a fault of the moment from one that stays; waiting out a silent server again would only cost time."""
+    if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError | requests.Timeout):
+        return False
+    return isinstance(error, requests.ConnectionError) and not isinstance(_innermost(error), socket.gaierror)
 
 
 def _check_answer(response: requests.Response, url: str, offset: int) -> int:
@@ -152,6 +226,9 @@ def _check_answer(response: requests.Response, url: str, offset: int) -> int:
         raise RegistryUnreachable(
             f"{shown} redirects to {target}; redirects are not followed: set registry.url to the final address"
         )
+    if status in (401, 407):
+        key = "token_file or registry.cert_file" if status == 401 else "proxy"
+        raise RegistryUnreachable(f"{shown} does not let this device in (HTTP {status}); check registry.{key}")
     if status not in (200, 206):
         raise RegistryUnreachable(f"{shown} answers HTTP {status} {response.reason}; look at the registry's server")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -176,12 +253,12 @@ def _pieces_of_file(file: BinaryIO, path: Path) -> Iterator[bytes]:
         yield piece
 
 
-def _pieces_of_response(response: requests.Response, url: str) -> Iterator[bytes]:
+def _pieces_of_response(response: requests.Response, url: str, size: int) -> Iterator[bytes]:
     """Yield bytes as they come: ``read1`` never waits for a full piece, so a drip is seen as one."""
     raw: urllib3.HTTPResponse = response.raw
     while True:
         try:
-            piece = raw.read1(PIECE_BYTES, decode_content=False)
+            piece = raw.read1(size, decode_content=False)
         except urllib3.exceptions.ReadTimeoutError as error:
             raise Interrupted(f"{redact(url)} fell silent; the deployment can be tried again") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -196,6 +273,8 @@ def _connection_failed(url: str, error: requests.RequestException) -> str:
     shown = redact(url)
     if isinstance(error, requests.exceptions.SSLError):
         return f"{shown}: its certificate is not accepted ({_cause(error)}); check registry.url and the clock"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"{shown} cannot be reached through the proxy ({_cause(error)}); check registry.proxy"
     if isinstance(error, requests.Timeout):
         return f"{shown} does not answer in time; check the network and registry.url"
     if isinstance(error, requests.ConnectionError):
@@ -205,7 +284,11 @@ def _connection_failed(url: str, error: requests.RequestException) -> str:
 
 def _cause(error: BaseException) -> str:
     """Return the text of the innermost cause, e.g. ``Connection refused``."""
-    inner: BaseException = error
-    while (deeper := inner.__cause__ or inner.__context__) is not None:
-        inner = deeper
-    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    inner = _innermost(error)
+    return redact(getattr(inner, "strerror", None) or str(inner) or type(inner).__name__)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return error

@@ -9,9 +9,10 @@ version is reported: what the agent journals must be on the disk.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -36,6 +37,16 @@ from agent.registry.address import Address
 from agent.registry.transfer import Missing, TooLong, Transfer
 
 ROLES = ("root", "timestamp", "snapshot", "targets")
+_FOLLOWS = {
+    "root": frozenset[str](),
+    "timestamp": frozenset({"timestamp"}),
+    "snapshot": frozenset({"timestamp", "snapshot"}),
+    "targets": frozenset({"snapshot", "targets"}),
+}
+"""Whose new keys begin a role's count of versions anew: the only way back after somebody ran it up with a stolen key.
+
+A version is told by the role above, so that role's new keys count too; a root's number never goes back.
+"""
 _LARGEST_METADATA = 5_000_000  # TUF gives each role a tighter cap of its own
 
 
@@ -64,6 +75,9 @@ class Trust:
         self._folder = metadata / "tuf"
         self._fetcher = Fetcher(transfer)
         root = _anchor(metadata / layout.ROOT)
+        self.anchor = hashlib.sha256(root).hexdigest()
+        self.begun_anew: tuple[str, ...] = ()
+        """After a refresh: roles to which a root newer than the one seen gave new keys, so that they count anew."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._updater = Updater(
@@ -77,16 +91,27 @@ class Trust:
             ) from error
         self._versions: dict[str, int] | None = None
 
-    def refresh(self) -> dict[str, int]:
+    def refresh(self, seen: Mapping[str, int] = {}) -> dict[str, int]:
         """Bring the metadata up to date and return role → version, all of it on the disk.
 
+        ``seen`` is what the journal remembers: lower versions are refused although TUF's own files may be lost.
         Raises :class:`MetadataExpired`, :class:`TrustError`, :class:`RegistryUnreachable`, :class:`StorageError`.
         """
         with self._in_our_words():
             self._updater.refresh()
         self._sync()
-        self._versions = {role: self._version(role) for role in ROLES}
-        return dict(self._versions)
+        versions = {role: self._version(role) for role in ROLES}
+        self._refuse_older(versions, seen)
+        self._versions = versions
+        return dict(versions)
+
+    def digest(self, path: str) -> str | None:
+        """Return the signed SHA-256 of a target without fetching it, None where nothing is signed under this name."""
+        if self._versions is None:
+            raise ProgrammingError("Trust.digest before Trust.refresh")
+        with self._in_our_words():
+            info = self._updater.get_targetinfo(path)
+        return None if info is None else info.hashes.get("sha256")
 
     def target(self, path: str, *, max_bytes: int) -> bytes | None:
         """Return the verified bytes of a signed target, None where nothing is signed under this name.
@@ -119,6 +144,35 @@ class Trust:
                 "copy the registry again or publish a new version"
             ) from error
         return data
+
+    # --- what the journal has seen ----------------------------------------------------------------------------------
+
+    def _refuse_older(self, versions: Mapping[str, int], seen: Mapping[str, int]) -> None:
+        """Refuse versions below ``seen``; new keys of a role begin its count anew, as TUF has it."""
+        renewed = self._renewed(seen.get("root", 0), versions["root"]) if seen else set()
+        self.begun_anew = tuple(role for role in ROLES if renewed & _FOLLOWS[role])
+        for role, version in versions.items():
+            if version < seen.get(role, 0) and role not in self.begun_anew:
+                raise TrustError(
+                    f"{self._address.shown} offers older metadata than this device has seen ({role!r} has version "
+                    f"{version}, the device's journal holds {seen[role]}): an old copy, or somebody rolls it back; "
+                    "restore the newest registry"
+                )
+
+    def _renewed(self, seen_root: int, root: int) -> set[str]:
+        """Return the roles whose keys changed after the root that the journal has seen."""
+        if root <= seen_root:
+            return set()
+        before, now = self._keys_in(seen_root), self._keys_in(root)
+        return {role for role in ROLES if before and now and before.get(role) != now.get(role)}
+
+    def _keys_in(self, version: int) -> dict[str, list[str]]:
+        """Return role → sorted ids of its keys in a verified root; empty where that root is not there."""
+        try:
+            data = (self._folder / "root_history" / f"{version}.root.json").read_bytes()
+        except OSError:
+            return {}
+        return {role: sorted(entry["keyids"]) for role, entry in json.loads(data)["signed"]["roles"].items()}
 
     # --- in words --------------------------------------------------------------------------------------------------
 

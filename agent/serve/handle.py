@@ -256,7 +256,7 @@ class WorkerHandle:
             answer.put(ChildDied(reason))
         if self._closing:
             return
-        log.error("worker.died", worker=self.name, reason=reason)
+        log.error("worker.died", worker=self.name, reason=reason, last_words=self._child.last_words())
         if events is not None:
             events.died(self, reason)
 

@@ -22,7 +22,7 @@ import structlog
 from agent.errors import ChildError, LookoutError
 from agent.infer.detector import Detector
 from agent.infer.session import Session, available_providers, runtime_version
-from agent.process import lifeline
+from agent.process import lifeline, limits
 from agent.process.channel import Channel, ChannelClosed
 from agent.process.messages import Error, Hello, Load, Ready, Stop
 from agent.serve.stages import Stages
@@ -79,8 +79,19 @@ def receive_load(channel: Channel) -> Load | None:
 
 def make_ready(load: Load) -> tuple[Detector, Ready]:
     """Load, check and warm the model up. Raises :class:`~agent.errors.ModelError`."""
-    session = Session.load(Path(load.path), providers=load.providers, threads=load.threads, spin=load.spin)
+    if load.data_limit_bytes:
+        limits.limit_data(load.data_limit_bytes)
+    session = Session.load(
+        Path(load.path),
+        providers=load.providers,
+        threads=load.threads,
+        spin=load.spin,
+        optimized=Path(load.optimized) if load.optimized else None,
+        optimize_to=Path(load.optimize_to) if load.optimize_to else None,
+    )
     detector = Detector(load.spec, session, score_floor=load.score_floor)
+    if load.data_limit_bytes:
+        limits.limit_data(0)  # from Ready on the agent watches, and whoever serves must not run into a wall
     ready = Ready(
         providers=session.providers,
         inputs=session.inputs,

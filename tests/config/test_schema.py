@@ -17,6 +17,10 @@ WEIGHT = {"live": 0, "part": 1, "agent": 2}
 NEVER_REMOTE = [
     "schema", "device.id", "paths", "paths.*", "cameras.*.source.path", "registry.url", "mqtt.host", "mqtt.port",
     "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.prefix", "mqtt.tls", "mqtt.tls.*",
+    "registry.min_version",
+    "registry.trust_clock",
+    "registry.proxy",
+    "registry.*_file",
 ]  # fmt: skip
 """What an operator, or whoever has the broker, must never reach: see the promises in the design."""
 
@@ -88,6 +92,15 @@ def test_the_smallest_configuration_is_valid_and_frozen() -> None:
         {"registry": {"url": "https:///nohost"}},
         {"registry": {"url": "https://host/?q=1"}},
         {"registry": {"url": "http://h:port/"}},
+        {"registry": {"min_version": {"faces": "1.2"}}},
+        {"registry": {"min_version": {"Faces!": "1.2.0"}}},
+        {"registry": {"cert_file": "x.pem"}},
+        {"registry": {"key_file": "x.key"}},
+        {"registry": {"proxy": "socks5://h:1"}},
+        {"registry": {"proxy": "http://h:1/path"}},
+        {"registry": {"url": "http://models.example.org/", "token_file": "token"}},
+        {"registry": {"url": "http://localhost.example.org/", "token_file": "token"}},
+        {"registry": {"url": "http://127.0.0.1:1@example.org/", "token_file": "token"}},
         {"mqtt": {"host": "mqtt://h"}},
         {"mqtt": {"host": "h:1883"}},
         {"mqtt": {"host": "a b"}},
@@ -124,6 +137,9 @@ def test_what_cannot_be_meant_is_refused(change: dict[str, object]) -> None:
         {"mqtt": {"host": "fe80::1"}},
         {"mqtt": {"tls": {}}},
         {"registry": {"url": "file:///media/stick"}},
+        {"registry": {"min_version": {"faces": "1.2.0"}, "trust_clock": True, "poll_s": 0}},
+        {"registry": {"url": "https://models.example.org/", "token_file": "token", "cert_file": "a", "key_file": "b"}},
+        {"registry": {"url": "http://127.0.0.1:8080/", "token_file": "token", "proxy": "http://u:p@h:3128"}},
         {"pipelines": {"main": {"cameras": ["front"], "model": "yolox-nano@^1.2"}}},
         {"cameras": {"front": {"source": {"kind": "device", "device": "/dev/v4l/by-id/usb-x"}}}},
         {"cameras": {"front": {"source": {"kind": "url", "url": "rtsp://u:p@[fe80::1]:554/x"}}}},
@@ -138,6 +154,7 @@ def test_a_secret_is_not_in_the_text_of_the_configuration() -> None:
     assert "hunter2" not in repr(config)
     assert config.mqtt.password is not None
     assert config.mqtt.password.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(Config.model_validate(minimal(registry={"proxy": "http://u:hunter2@h:1"})))
 
 
 @pytest.mark.parametrize(("configured", "cores", "threads"), [(0, 1, 1), (0, 2, 1), (0, 4, 3), (2, 1, 2)])

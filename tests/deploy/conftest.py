@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.clock import utc_ms
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
 from agent.deploy.machine import State
@@ -36,6 +38,11 @@ class Device:
         self.changed = threading.Condition()
         self.deployers: list[Deployer] = []
         self.max_pages = 1000
+        self.doubt: str | None = None
+        """Why the clock is not believed."""
+        self.ahead_ms = 0
+        self.available: int | None = None
+        self.safe_modes: list[str | None] = []
 
     def start(self, *configs: PipelineSettings, **settings: Any) -> Deployer:
         """Start the agent's deployment part anew."""
@@ -52,6 +59,10 @@ class Device:
             report=self._report,
             boot_id=self.boot_id,
             host="test",
+            clock_doubt=lambda: self.doubt,
+            now_ms=lambda: utc_ms() + self.ahead_ms,
+            available=lambda: self.available,
+            on_safe_mode=self.safe_modes.append,
         )
         self.deployers.append(self.deployer)
         for pipeline in self.pipelines.values():
@@ -87,9 +98,11 @@ class Device:
             self.changed.notify_all()
 
     def wait(self, met: Callable[[], object], what: str = "", timeout_s: float = 20.0) -> None:
-        """Return once ``met``; looked at whenever something was told."""
+        """Return once ``met``; looked at whenever something was told, and now and then: not all that counts is told."""
+        deadline = time.monotonic() + timeout_s
         with self.changed:
-            ok = self.changed.wait_for(met, timeout_s)
+            while not (ok := met()) and time.monotonic() < deadline:
+                self.changed.wait(0.05)
         assert ok, f"{what or met} not met; {[(s.state.value, s.reason) for s in self.statuses][-6:]}"
 
     def wait_state(self, state: State, pipeline: str = "main") -> DeploymentStatus:

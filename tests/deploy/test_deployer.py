@@ -189,7 +189,7 @@ FAULTS = {
     "cannot be loaded": (behaves(load_error=ModelError("no such operator")), "bad_model", "no such operator", True),
     "dies in loading": (behaves(load_error=ChildDied("killed by SIGSEGV")), "child_died", "SIGSEGV", True),
     "hangs in loading": (behaves(load_error=ChildHung("not ready in 2 s")), "child_hung", "not ready", True),
-    "hangs on a golden image": (behaves(hang=threading.Event()), "child_hung", "no answer in time", True),
+    "hangs on a golden image": (behaves(hang=threading.Event()), "child_hung", "no answer for golden", True),
     "answers NaN": (behaves(infer_error=not_finite()), "bad_output", "not finite", True),
     "sees nothing": (behaves(seen=()), "trial_failed", "expected face 0.90 at [10, 10, 50, 50]", True),
     "sees it elsewhere": (behaves(seen=((60, 60, 90, 90, 0.9, 0),)), "trial_failed", "0 of 1 matched, 90 %", True),
@@ -316,7 +316,7 @@ def test_a_newer_deploy_ends_a_trial_that_hangs(device: Device) -> None:
     device.registry.publish("1.1.0")
     device.factory.behaviours["1.0.0"] = Behaviour(hang=threading.Event())
     device.deployer.deploy(MAIN, "faces:1.0.0", on_done=device.done)
-    device.wait_state(State.TRIAL)
+    device.wait(lambda: device.factory.started, "the worker of the trial")
     assert device.deploy("faces:1.1.0").state is State.SUPERSEDED
     device.wait_state(State.PROBATION)
     assert device.factory.started[0].closed.is_set()

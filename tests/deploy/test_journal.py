@@ -95,7 +95,7 @@ def test_a_rollback_and_its_quarantine_are_one_transaction(journal: Journal) -> 
 
 def test_a_start_knows_whether_the_last_one_ended_cleanly_and_on_which_boot(journal: Journal) -> None:
     assert journal.begin("a") == Boot(same_boot=False, clean_stop=True, counter=1)
-    assert journal.begin("a") == Boot(same_boot=True, clean_stop=False, counter=2)
+    assert journal.begin("a", 7) == Boot(same_boot=True, clean_stop=False, counter=2, crashes=(7,))
     journal.mark_clean_stop()
     again = reopened(journal)
     assert again.begin("b") == Boot(same_boot=False, clean_stop=True, counter=3)

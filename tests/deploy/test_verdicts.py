@@ -109,7 +109,7 @@ SAME, OTHER, CLEAN = Boot(True, False, 2), Boot(False, False, 2), Boot(True, Tru
         (Row(PipelineName("p"), State.TRIAL), SAME, Do.AGAIN),
         (Row(PipelineName("p"), State.TRIAL, interruptions=2), OTHER, Do.GIVE_UP),
         (Row(PipelineName("p"), State.FETCHING, interruptions=2), CLEAN, Do.AGAIN),
-        (Row(PipelineName("p"), State.DEFERRED), OTHER, Do.AGAIN),
+        (Row(PipelineName("p"), State.DEFERRED), OTHER, Do.WAIT),
     ],
 )
 def test_what_boot_does(row: Row, boot: Boot, do: Do) -> None:
@@ -119,11 +119,11 @@ def test_what_boot_does(row: Row, boot: Boot, do: Do) -> None:
 @given(st.sampled_from(State), st.lists(st.sampled_from([SAME, OTHER]), min_size=5, max_size=5))
 def test_a_reboot_loop_ends(state: State, boots: list[Boot]) -> None:
     row = Row(PipelineName("p"), state)
-    ends = []
+    ends = [state is State.WAITING_FOR_CLOCK]  # waiting takes no host down
     for boot in boots:
         planned = plan(row, boot)
         row = planned.row
-        ends.append(planned.do in (Do.SERVE, Do.GIVE_UP, Do.ROLL_BACK, Do.ROLL_BACK_UNJUDGED))
+        ends.append(planned.do in (Do.SERVE, Do.WAIT, Do.GIVE_UP, Do.ROLL_BACK, Do.ROLL_BACK_UNJUDGED))
     assert any(ends)
 
 
@@ -266,3 +266,10 @@ def test_one_pipeline_and_one_stored_model_leave_no_doubt() -> None:
     found = adopt.pick(HELD[:2], None, only_pipeline=True)
     assert found is not None
     assert found.id.version == "1.10.0"
+
+
+@pytest.mark.parametrize("boot", [CLEAN, SAME, OTHER])
+def test_a_candidate_that_has_the_memory_for_itself_is_not_tried_again_beside_current(boot: Boot) -> None:
+    row = Row(PipelineName("p"), State.PROBATION, unload_first=True)
+    assert plan(row, boot).do is Do.ROLL_BACK_UNJUDGED
+    assert plan(Row(PipelineName("p"), State.TRIAL, unload_first=True), boot).do is Do.AGAIN

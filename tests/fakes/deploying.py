@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from agent.deploy.deployer import Deployer
 from agent.errors import ChildDied, ChildHung, LookoutError, OutputError
 from agent.loop.records import LatencySummary, PipelineStatistics, ServedSample, SwapSeen
-from agent.process.messages import Load, Output, Progress, Ready
+from agent.process.messages import Load, Output, Progress, Ready, Resolved, Surveyed
 from agent.registry.manifest import load_manifest, release_digest
 from agent.registry.store import Store, StoredRelease
 from agent.types import PipelineName, ReleaseId, Timings
@@ -125,6 +125,7 @@ class FakePipeline:
         self.events: Deployer | None = None
         self.current: FakeWorker | None = None
         self.previous: FakeWorker | None = None
+        self.shadowed: FakeWorker | None = None
         self.log: list[str] = []
         self.frames = 0
         self.p95_ms = 5.0
@@ -137,7 +138,7 @@ class FakePipeline:
         with self.changed:
             retired = self.previous if self.current is not None else None
             self.previous = self.current or self.previous
-            self.current, self.frames = worker, 0
+            self.current, self.frames, self.shadowed = worker, 0, None
             self._note(f"swap {worker.release.version}")
         self._retire(retired)
 
@@ -154,6 +155,25 @@ class FakePipeline:
         with self.changed:
             retired, self.previous = self.previous, None
         self._retire(retired)
+
+    def take_out(self, reason: str) -> None:
+        with self.changed:
+            gone = [worker for worker in (self.previous, self.current) if worker is not None]
+            self.current = self.previous = None
+            self._note("take_out")
+        for worker in gone:
+            self._retire(worker)
+
+    def shadow(self, worker: FakeWorker, *, p95_ms: float | None, max_slowdown: float) -> None:
+        with self.changed:
+            self.shadowed = worker
+            self._note(f"shadow {worker.release.version}")
+
+    def end_shadow(self) -> None:
+        with self.changed:
+            worker, self.shadowed = self.shadowed, None
+            self._note("end_shadow")
+        self._retire(worker)
 
     def watch(self, frames: int) -> None:
         pass
@@ -240,6 +260,10 @@ class FakeRegistry:
     fetching: threading.Event = field(default_factory=threading.Event)
     fetched: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    means: dict[str, str] = field(default_factory=dict)
+    """Channel or range → ``name:version``."""
+    yanked: dict[str, str] = field(default_factory=dict)
+    surveyed: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
 
     def publish(self, version: str, *, model: str = "faces", **changes: Any) -> StoredRelease:
         """Make a release; it goes into the store when it is fetched."""
@@ -260,7 +284,9 @@ class FakeRegistry:
         manifest, blobs = self._bytes[stored.id.digest]
         self.store.make_folders()
         for name, data in blobs.items():
-            (self.store.blobs / name).write_bytes(data)
+            blob = self.store.blobs / name
+            if not blob.exists() or blob.read_bytes() != data:  # a file in use is never truncated
+                blob.write_bytes(data)
         self.store.add_manifest(manifest)
         return stored
 
@@ -277,7 +303,21 @@ class FakeRegistry:
         if reference in self.errors:
             raise self.errors[reference]
         on_progress(Progress("fetching", 1, 2))
-        return self.deliver(reference), dict(self.versions)
+        return self.deliver(self.means.get(reference, reference)), dict(self.versions)
+
+    def survey(
+        self, references: Iterable[str], releases: Iterable[str], *, timeout_s: float, cancel: threading.Event
+    ) -> Surveyed:
+        self.surveyed.append((tuple(references), tuple(releases)))
+        if "survey" in self.errors:
+            raise self.errors["survey"]
+        resolved = {}
+        for reference in self.surveyed[-1][0]:
+            found = self.published.get(self.means.get(reference, ""))
+            resolved[reference] = (
+                Resolved(problem="it means nothing") if found is None else Resolved(found.id.version, found.id.digest)
+            )
+        return Surveyed(resolved, {one: why for one, why in self.yanked.items() if one in self.surveyed[-1][1]})
 
 
 def make_release(version: str, *, model: str = "faces", **changes: Any) -> tuple[bytes, dict[str, bytes]]:

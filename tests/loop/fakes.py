@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from agent.loop.frameloop import FrameLoop
-from agent.loop.records import ServedSample, SwapSeen
+from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.loop.results import Reporting
 from agent.process.messages import Error, Frame, Output, Ready
 from agent.types import CameraName, Digest, FrameRef, ModelName, PipelineName, ReleaseId, Result, Timings
@@ -100,6 +100,9 @@ class FakeEvents:
         self.lost: list[tuple[ReleaseId, str, bool]] = []
         self.bad: list[str] = []
         self.retired_workers: list[FakeWorker] = []
+        self.pairs: list[ShadowPair] = []
+        self.shadow_stops: list[str] = []
+        self.shadow_failures: list[str] = []
 
     def swapped(self, pipeline, swap) -> None:
         self.swaps.append(swap)
@@ -112,6 +115,15 @@ class FakeEvents:
 
     def bad_output(self, pipeline, release, reason) -> None:
         self.bad.append(reason)
+
+    def shadow_seen(self, pipeline, pair) -> None:
+        self.pairs.append(pair)
+
+    def shadow_stopped(self, pipeline, reason) -> None:
+        self.shadow_stops.append(reason)
+
+    def shadow_failed(self, pipeline, release, reason) -> None:
+        self.shadow_failures.append(reason)
 
     def retired(self, pipeline, worker) -> None:
         self.retired_workers.append(worker)

@@ -55,6 +55,25 @@ class LoopMachine(RuleBasedStateMachine):
         self.bench.swap(worker)
 
     @rule()
+    def shadow(self) -> None:
+        worker = FakeWorker(f"worker-{len(self.made) + 1}")
+        self.made.append(worker)
+        self.loop.shadow(self.bench.now_ns, worker, 10.0, 0.5)
+
+    @precondition(lambda self: self.loop._shadow.workers())
+    @rule(swap=st.booleans())
+    def leave_the_shadow(self, swap: bool) -> None:
+        worker = self.loop._shadow.workers()[-1]
+        if swap and worker.alive and not worker.killed:
+            self.bench.swap(worker)
+        else:
+            self.loop.end_shadow(self.bench.now_ns)
+
+    @rule()
+    def take_out(self) -> None:
+        self.loop.take_out(self.bench.now_ns, "test")
+
+    @rule()
     def swap_back(self) -> None:
         self.loop.swap_back(self.bench.now_ns, "test")
 
@@ -111,6 +130,7 @@ class LoopMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything that hangs be reaped, a good worker serve, and see that nothing is left over."""
         self.reap_killed()
+        self.loop.end_shadow(self.bench.now_ns)
         worker = FakeWorker("the-last")
         self.bench.swap(worker)
         self.loop.drop_previous(self.bench.now_ns)

@@ -39,7 +39,8 @@ def test_a_crash_is_described_with_its_signal_and_last_words(probe):
     words = child.describe_exit()
     assert words.startswith("killed by SIGSEGV; last words: ")
     assert "the lens fell off" in words
-    assert "ctypes" in words  # the fault handler's trace
+    assert "ctypes" not in words
+    assert "ctypes" in child.last_words()  # the fault handler's trace, for the log
     with pytest.raises(ChannelClosed):
         child.channel.receive(1)
 

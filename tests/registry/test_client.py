@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +12,16 @@ import psutil
 import pytest
 
 from agent import errors
-from agent.errors import ChildDied, DigestMismatch, LookoutError, NotProvisioned, RegistryUnreachable
+from agent.deploy.clockfloor import TrustedClock
+from agent.deploy.journal import Journal
+from agent.deploy.ledger import TrustLedger
+from agent.errors import ChildDied, DigestMismatch, LookoutError, NotProvisioned, RegistryUnreachable, TrustError
 from agent.process.child import Spawner
 from agent.process.messages import Error, Progress
 from agent.registry.client import FetchCancelled, FetchClient, error_of
 from tests.fakes.registry import Shop
 from tests.registry.hostile import HostileHandler, hostile, took_less_than
+from tools.registry.serve import RegistryServer
 
 
 @pytest.fixture
@@ -149,3 +154,62 @@ def test_time_of_a_fetch(shop: Shop, spawner: Spawner, served: str) -> None:
     began = time.monotonic()
     fetch(client(shop, spawner, served))
     assert time.monotonic() - began < 15
+
+
+# --- what the journal remembers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(tmp_path / "journal.db")
+    yield made
+    made.close()
+
+
+def remembering(shop: Shop, spawner: Spawner, journal: Journal, url: str) -> FetchClient:
+    ledger = TrustLedger(journal, TrustedClock(journal, trust=True))
+    return FetchClient(spawner, shop.access(url), shop.store, ledger)
+
+
+def test_the_journal_outlives_tufs_files_and_an_old_registry_is_refused(
+    shop: Shop, spawner: Spawner, served: str, journal: Journal, tmp_path: Path
+) -> None:
+    shop.publish()
+    old = tmp_path / "old"
+    shutil.copytree(shop.registry, old)
+    shop.publish("1.1.0")
+    fetch(remembering(shop, spawner, journal, served), "tiny:1.1.0")
+    assert journal.versions()["timestamp"] == 3
+    assert journal.clock_floor_ms() > 0
+    shutil.rmtree(shop.state / "registry" / "tuf")
+    with RegistryServer(old) as server:
+        made = remembering(shop, spawner, journal, server.url)
+        with pytest.raises(TrustError, match="journal holds"):
+            fetch(made)
+        assert made.distrust is not None
+    fetch(remembering(shop, spawner, journal, served), "tiny:1.1.0")
+
+
+def test_versions_are_journalled_even_when_the_release_itself_fails(
+    shop: Shop, spawner: Spawner, served: str, journal: Journal
+) -> None:
+    shop.blob(shop.publish()).write_bytes(b"damaged")
+    made = remembering(shop, spawner, journal, served)
+    with pytest.raises(DigestMismatch):
+        fetch(made)
+    assert journal.versions()["targets"] == 2
+    assert made.distrust is None  # one file's fault says nothing against the registry
+
+
+def test_a_survey_brings_answers_and_no_release(shop: Shop, spawner: Spawner, served: str, journal: Journal) -> None:
+    published = shop.publish(channel="stable")
+    made = remembering(shop, spawner, journal, served)
+    found = made.survey(["tiny@stable"], ["tiny:1.0.0"], timeout_s=20, cancel=threading.Event())
+    assert found.resolved["tiny@stable"].digest == published.digest
+    assert found.yanked == {}
+    assert shop.store.releases() == ()
+    assert journal.versions()["timestamp"] == 2
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(FetchCancelled):
+        made.survey(["tiny@stable"], [], timeout_s=20, cancel=cancelled)

@@ -42,7 +42,7 @@ def config(folder: Path, clip: Path, *, registry_url: str, broker_port: int, pro
         "cameras": {CAMERA: {"source": {"kind": "file", "path": str(clip), "pace": "realtime", "loop": True}}},
         "pipelines": {PIPELINE: {"cameras": [CAMERA]}},
         "inference": {"threads": 1},
-        "registry": {"url": registry_url},
+        "registry": {"url": registry_url, "trust_clock": True},
         "mqtt": {"host": "127.0.0.1", "port": broker_port},
         "report": {"detections_hz": 1000.0, "all": True, "telemetry_s": 2.0},
         "deploy": {"probation": {"frames": probation.frames, "seconds": probation.seconds}},

@@ -116,6 +116,105 @@ def channel(
         console.print(f"{named} is now {version}.")
 
 
+@app.command(
+    epilog="Example: lookout registry yank registry faces:1.1.0 --reason 'misses people in the rain' --keys keys; "
+    "and back: lookout registry yank registry faces:1.1.0 --undo --keys keys"
+)
+def yank(
+    registry: RegistryDir,
+    reference: Annotated[str, typer.Argument(metavar="MODEL:VERSION")],
+    keys: KeysDir,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; devices and people are shown it.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="The version is good again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mark a version as one that nobody should take any more.
+
+    It stays in the registry. No device resolves to it any more; one that runs it warns or rolls back (deploy.on_yank).
+    """
+    from tools.registry.maintain import yank as yank_version
+
+    with reporting():
+        named = parse_reference(reference)
+        if named.kind != "version":
+            raise InputError(f"{reference!r} names no version; write MODEL:VERSION, e.g. faces:1.1.0")
+        if undo is (reason is not None):
+            raise InputError("give either --reason WHY or --undo")
+        index = yank_version(registry, Keys(keys, passphrases()), named.model, named.value, reason)
+    if as_json:
+        print_json(models_facts((index,)))
+        return
+    console.print(f"{named} is good again." if undo else f"{named} is yanked.")
+    for name, version in index.channels.items():
+        if version == named.value and not undo:
+            console.print(
+                f"warning: channel {name} points to it; move it: lookout registry channel {escape(str(registry))} "
+                f"{named.model}@{name} VERSION --keys {escape(str(keys))}",
+                style="yellow",
+            )
+
+
+@app.command(
+    epilog="Example: lookout registry rotate registry --keys keys (only a longer life); or "
+    "lookout registry rotate registry --role timestamp --role snapshot --keys keys; or "
+    "lookout registry rotate registry --role root --root-keys 3 --root-threshold 2 --keys keys"
+)
+def rotate(
+    registry: RegistryDir,
+    keys: KeysDir,
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", help="Give this role new keys: root, targets, snapshot or timestamp; may be repeated."),
+    ] = None,
+    root_keys: Annotated[int | None, typer.Option(help="With --role root: how many root keys to make.")] = None,
+    root_threshold: Annotated[int | None, typer.Option(help="With --role root: how many of them must sign.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a new root: new keys for roles, or only a longer life for the root.
+
+    Needs enough of the old root keys. Devices follow by themselves, from any older root; nothing is provisioned anew.
+    """
+    from tools.registry.rotate import rotate as rotate_roles
+
+    with reporting():
+        done = rotate_roles(
+            registry, Keys(keys, passphrases()), role or (), root_keys=root_keys, root_threshold=root_threshold
+        )
+    if as_json:
+        print_json(asdict(done))
+        return
+    what = f"new keys for {', '.join(done.roles)}" if done.roles else "a longer life"
+    console.print(f"Root {done.version} is signed ({what}); it ends {done.expires:%Y-%m-%d %H:%M} UTC.")
+    for path in done.retired:
+        console.print(f"No role names {escape(str(path))} any more: destroy it once the registry is in place.")
+
+
+@app.command(epilog="Example: lookout registry export registry /media/usb/registry --valid-for 60d --keys online-keys")
+def export(
+    registry: RegistryDir,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; empty, or an earlier export.")],
+    keys: KeysDir,
+    valid_for: Annotated[str, typer.Option("--valid-for", help="How long it must be good for: 12h, 60d, 8w.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy the registry to a USB stick, with the same trust, signed for as long as the journey takes.
+
+    On the device: registry.url: file:///media/usb/registry. A device that has seen a newer registry refuses the stick.
+    """
+    from tools.registry.export import export as export_registry
+    from tools.registry.export import parse_duration
+
+    with reporting():
+        done = export_registry(registry, Keys(keys, passphrases()), folder, parse_duration(valid_for))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        console.print(
+            f"{escape(str(folder))} holds {done.releases} releases ({done.copied_bytes / 1e6:.1f} MB copied), good "
+            f"until {done.valid_until:%Y-%m-%d %H:%M} UTC."
+        )
+
+
 @app.command(epilog="Example: lookout registry refresh registry --keys online-keys")
 def refresh(registry: RegistryDir, keys: KeysDir, as_json: AsJson = False) -> None:
     """Sign snapshot and timestamp anew, so that the registry does not expire; needs only their keys."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,13 +54,27 @@ class Keys:
         names = [role] if count == 1 else [f"{role}-{number}" for number in range(1, count + 1)]
         return [self._create(self.folder / f"{name}.pem") for name in names]
 
+    def create_successors(self, role: str, root_version: int, count: int = 1) -> list[CryptoSigner]:
+        """Make new keys beside the old ones, named after the root version that brings them in.
+
+        Files of a rotation that was broken off are replaced: no root names their keys. Raises :class:`StorageError`.
+        """
+        stem = f"{role}-v{root_version}"
+        names = [stem] if count == 1 else [f"{stem}-{number}" for number in range(1, count + 1)]
+        return [self._create(self.folder / f"{name}.pem") for name in names]
+
+    def files_of(self, roles: Iterable[str], key_ids: Set[str]) -> tuple[Path, ...]:
+        """Return the files of ``roles`` in the folder that hold one of these keys."""
+        paths = sorted(path for role in roles for path in self._paths(role))
+        return tuple(path for path in paths if self._load(path).public_key.keyid in key_ids)
+
     def signers(self, role: str, key_ids: Iterable[str], threshold: int) -> list[CryptoSigner]:
         """Return signers for ``role``, at least ``threshold`` of those whose ids the registry's root names.
 
         Raises :class:`InputError` where the keys are absent, foreign, or their passphrase is wrong.
         """
         wanted = set(key_ids)
-        paths = sorted({*self.folder.glob(f"{role}.pem"), *self.folder.glob(f"{role}-*.pem")})
+        paths = self._paths(role)
         if not paths:
             raise InputError(f"{self.folder / f'{role}.pem'} does not exist; give the folder with the key of {role!r}")
         signers = [signer for signer in map(self._load, paths) if signer.public_key.keyid in wanted]
@@ -72,6 +86,9 @@ class Keys:
         if len(signers) < threshold:
             raise InputError(f"{self.folder} holds {len(signers)} keys of {role!r}; {threshold} are needed to sign")
         return signers
+
+    def _paths(self, role: str) -> list[Path]:
+        return sorted({*self.folder.glob(f"{role}.pem"), *self.folder.glob(f"{role}-*.pem")})
 
     def _create(self, path: Path) -> CryptoSigner:
         private = Ed25519PrivateKey.generate()

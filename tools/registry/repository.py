@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -28,6 +28,8 @@ from agent.registry import layout
 from agent.registry.index import Index, dump_index, load_index
 from agent.types import ModelName
 from tools.registry.keys import Keys
+
+_BELOW_ROOT = ("targets", "snapshot", "timestamp")
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
@@ -139,15 +141,19 @@ class Repository:
 
     def sign_targets(self, keys: Keys, lifetimes: Lifetimes, now: datetime) -> None:
         """Sign what the targets list now, then everything above it: with this the change is visible."""
-        signers = {role: self._signers(keys, role) for role in ("targets", "snapshot", "timestamp")}
-        data = _sign(self.targets, signers["targets"], lifetimes, now)
-        atomic.write_bytes(self.folder / layout.METADATA / f"{self.targets.version}.targets.json", data)
-        self.snapshot.meta["targets.json"] = MetaFile.from_data(self.targets.version, data, ["sha256"])
-        self._sign_online(signers["snapshot"], signers["timestamp"], lifetimes, now)
+        self.sign_with({role: self._signers(keys, role) for role in _BELOW_ROOT}, lifetimes, now)
 
     def sign_online(self, keys: Keys, lifetimes: Lifetimes, now: datetime) -> None:
         """Sign snapshot and timestamp anew: the registry stays as it is and lives longer."""
-        self._sign_online(self._signers(keys, "snapshot"), self._signers(keys, "timestamp"), lifetimes, now)
+        self.sign_with({role: self._signers(keys, role) for role in _BELOW_ROOT[1:]}, lifetimes, now)
+
+    def sign_with(self, signers: Mapping[str, list[CryptoSigner]], lifetimes: Lifetimes, now: datetime) -> None:
+        """Sign with chosen signers: snapshot and timestamp, and targets too where they have some."""
+        if "targets" in signers:
+            data = _sign(self.targets, signers["targets"], lifetimes, now)
+            atomic.write_bytes(self.folder / layout.METADATA / f"{self.targets.version}.targets.json", data)
+            self.snapshot.meta["targets.json"] = MetaFile.from_data(self.targets.version, data, ["sha256"])
+        self._sign_online(signers["snapshot"], signers["timestamp"], lifetimes, now)
 
     def _sign_online(
         self, snapshot: list[CryptoSigner], timestamp: list[CryptoSigner], lifetimes: Lifetimes, now: datetime

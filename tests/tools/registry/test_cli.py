@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from tests.fakes.registry import Shop, release_folder
 from tools.registry.cli import app
 
-COMMANDS = ("init", "publish", "channel", "refresh", "status", "ls", "serve")
+COMMANDS = ("init", "publish", "channel", "yank", "rotate", "export", "refresh", "status", "ls", "serve")
 
 
 def run(*arguments: object) -> Result:

@@ -1,0 +1,82 @@
+"""Ends a candidate that eats the host's memory while it is on trial.
+
+The agent looks at the worker's PSS ten times a second on a thread of its own, because the job that runs the trial is
+blocked in the worker. What happens before a worker is ready nobody can watch from outside: there a limit on its own
+allocations holds (``Load.data_limit_bytes``). :meth:`MemoryWatch.stop` ends the thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import structlog
+
+from agent.deploy.ports import WorkerPort
+from agent.deploy.records import DeploySettings
+from agent.errors import LookoutError
+from agent.registry.manifest import Budget
+
+BYTES_PER_MB = 1_000_000
+PERIOD_S = 0.1
+GROSS = 2.0
+"""A trial shares the host and warms up: the budget itself is probation's to judge."""
+
+log = structlog.get_logger(part="deploy")
+
+
+def memory_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int, str]:
+    """Return the most bytes a worker may hold in its trial, and where that comes from."""
+    bounds = [(settings.trial_memory_mb, "deploy.trial_memory_mb")]
+    if budget is not None and budget.memory_mb is not None:
+        bounds.append((GROSS * budget.memory_mb, f"{GROSS:g} times the manifest's budget of {budget.memory_mb:g} MB"))
+    stated = [(megabytes, why) for megabytes, why in bounds if megabytes is not None]
+    if not stated:
+        return _host_bytes() // 2, "half of this host's memory"
+    megabytes, why = min(stated)
+    return round(megabytes * BYTES_PER_MB), why
+
+
+class MemoryWatch:
+    """Watches one worker from now on; ``bound_bytes`` and ``why`` are :func:`memory_bound`'s."""
+
+    def __init__(self, worker: WorkerPort, bound_bytes: int, why: str) -> None:
+        self.peak_bytes = 0
+        self.reason: str | None = None
+        self._worker = worker
+        self._bound_bytes = bound_bytes
+        self._why = why
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lookout-trial-memory", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End watching; idempotent."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PERIOD_S):
+            if self._look():
+                return
+
+    def _look(self) -> bool:
+        """Take one sample; True when there is nothing more to watch."""
+        try:
+            now_bytes = self._worker.memory_bytes()
+        except (LookoutError, OSError):  # it has just ended: the trial learns that by itself
+            return True
+        self.peak_bytes = max(self.peak_bytes, now_bytes)
+        if now_bytes <= self._bound_bytes:
+            return False
+        self.reason = (
+            f"memory grew to {now_bytes / BYTES_PER_MB:.0f} MB in its trial, at most "
+            f"{self._bound_bytes / BYTES_PER_MB:.0f} MB are allowed ({self._why}); publish a smaller model"
+        )
+        log.warning("trial.memory", reason=self.reason)
+        self._worker.kill(self.reason)
+        return True
+
+
+def _host_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
