@@ -1,0 +1,113 @@
+"""What each process loads, with the workshop installed beside it; and that none grows with what it has done."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from . import shelf
+from .device import CAMERA
+from .processes import CAPTURE, FETCH, WORKER, children, descriptors, family, kill, look, mapped, until
+
+FORBIDDEN = {
+    "agent": ("cv2", "onnxruntime", "onnx", "tuf", "securesystemslib", "requests", "tools", "rich", "numpy"),
+    "capture": ("onnxruntime", "onnx", "paho", "tuf", "requests", "tools"),
+    "worker": ("paho", "requests", "tuf", "onnx", "tools"),
+    "fetch": ("cv2", "onnxruntime", "onnx", "paho", "tools"),
+}
+NEEDED = {"agent": "paho", "capture": "cv2", "worker": "onnxruntime", "fetch": "tuf"}
+"""Proof that the look saw the process at work."""
+
+DEPLOYMENTS = 20
+
+
+def told_by(device, pid: int) -> tuple[set[str], list[str]]:
+    """Ask a process which modules it has loaded and which threads it runs."""
+    path = device.temporary / f"spy-{pid}"
+    kill([pid], signal.SIGUSR1)
+    until(path.exists, 10, lambda: f"{pid} does not answer")
+    modules, threads = path.read_text().split("\n")[:2]
+    return set(modules.split()), threads.split("|")
+
+
+@pytest.fixture(scope="module")
+def spied(broker, shared_world):
+    """A device that did its work once, and what each of its processes has loaded, by its part."""
+    device = shared_world.device(port=broker.port, spied=True, start=False)
+    person = shared_world.person(broker.port, device)
+    device.start()
+    since = person.deploy(shelf.TINY)
+    (fetch,) = until(lambda: children(device.pid, FETCH), 10)
+    loaded = {}
+    until(lambda: "libcrypto" in " ".join(mapped(fetch)) or "_rust" in " ".join(mapped(fetch)), 10)
+    loaded["fetch"] = told_by(device, fetch)
+    person.wait_state(shelf.TINY, "committed", since=since)
+    person.sees(shelf.TINY)
+    device.status()
+    for part, pid in (("agent", device.pid), ("capture", device.capture), ("worker", device.worker)):
+        loaded[part] = told_by(device, pid)
+    return device, person, loaded
+
+
+@pytest.mark.parametrize("part", FORBIDDEN)
+def test_a_process_loads_nothing_of_another_ones(part, spied):
+    _, _, loaded = spied
+    modules, _ = loaded[part]
+    assert NEEDED[part] in modules
+    found = sorted(name for name in modules if name.split(".")[0] in FORBIDDEN[part])
+    assert found == []
+
+
+def test_the_native_libraries_tell_the_same(spied):
+    device, _, _ = spied
+    for part, pid in (("agent", device.pid), ("capture", device.capture), ("worker", device.worker)):
+        packages = {path.split("/site-packages/")[1].split("/")[0] for path in mapped(pid) if "/site-packages/" in path}
+        assert packages & set(FORBIDDEN[part]) == set(), part
+
+
+def test_every_thread_of_the_agent_is_ours_by_name(spied):
+    device, _, loaded = spied
+    _, threads = loaded["agent"]
+    assert [name for name in threads if name != "MainThread" and not name.startswith("lookout-")] == []
+    native = len(list(Path(f"/proc/{device.pid}/task").iterdir()))
+    assert abs(native - len(threads)) <= 1, "no native library runs threads of its own in the agent"
+
+
+def test_twenty_deployments_leave_no_descriptor_no_process_and_no_thread_behind(spied):
+    device, person, _ = spied
+    person.deployed(shelf.NEWER)
+    before = settled(device)
+    for number in range(DEPLOYMENTS):
+        person.deployed((shelf.TINY, shelf.NEWER)[number % 2])
+    after = settled(device)
+    assert after["processes"] == before["processes"] == 3
+    for what in ("agent descriptors", "capture descriptors", "agent threads"):
+        assert after[what] <= before[what] + 2, (before, after)
+    memory = device.status().memory_mb
+    print(before, after, memory)
+
+
+def settled(device) -> dict[str, int]:
+    """Counts of what the device holds, once retired workers are gone."""
+    until(lambda: len(family(device.pid)) == 3, 10, lambda: f"{family(device.pid)}")
+    return {
+        "processes": len(family(device.pid)),
+        "agent descriptors": descriptors(device.pid),
+        "capture descriptors": descriptors(device.capture),
+        "agent threads": len(list(Path(f"/proc/{device.pid}/task").iterdir())),
+    }
+
+
+def test_children_get_neither_the_agents_secrets_nor_its_files(world, veteran):
+    device = world.device(state=veteran, start=False)
+    device.start(LOOKOUT__MQTT__PASSWORD="hunter2", AWS_SECRET_ACCESS_KEY="hunter3")
+    device.wait_serving(shelf.TINY)
+    for pid in (device.worker, device.capture):
+        assert b"hunter" not in Path(f"/proc/{pid}/environ").read_bytes()
+        opened = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        assert not [name for name in opened if name.startswith(str(device.state)) and "journal" in name]
+    assert CAPTURE in {process.module for process in look()}
+    assert WORKER
+    assert CAMERA
