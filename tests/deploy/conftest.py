@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,11 @@ class Device:
             self.changed.notify_all()
 
     def wait(self, met: Callable[[], object], what: str = "", timeout_s: float = 20.0) -> None:
-        """Return once ``met``; looked at whenever something was told."""
+        """Return once ``met``; looked at whenever something was told, and now and then: not all that counts is told."""
+        deadline = time.monotonic() + timeout_s
         with self.changed:
-            ok = self.changed.wait_for(met, timeout_s)
+            while not (ok := met()) and time.monotonic() < deadline:
+                self.changed.wait(0.05)
         assert ok, f"{what or met} not met; {[(s.state.value, s.reason) for s in self.statuses][-6:]}"
 
     def wait_state(self, state: State, pipeline: str = "main") -> DeploymentStatus:

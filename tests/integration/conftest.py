@@ -26,6 +26,7 @@ _names = itertools.count(1)
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The registry's folder and keys, with every release that needs no shared material. Not to be changed."""
     made = Shop(tmp_path_factory.mktemp("shop"))
+    made.state.mkdir()  # so that it can be copied
     shelf.stock(made)
     return made
 

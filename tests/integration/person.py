@@ -12,12 +12,14 @@ from .device import CAMERA, PIPELINE
 
 PATIENCE_S = 30.0
 
+_persons = itertools.count(1)
+
 
 class Person(Operator):
     """Remembers every message of the broker; what is asked below is about one device."""
 
     def __init__(self, port: int, device: str, *, modern: bool = True, **credentials: str) -> None:
-        super().__init__(port, modern=modern, **credentials)
+        super().__init__(port, modern=modern, client_id=f"operator-{next(_persons)}", **credentials)
         self.root = f"lookout/{device}/"
         self._ids = itertools.count(1)
 

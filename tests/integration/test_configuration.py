@@ -88,7 +88,7 @@ def test_a_configuration_that_is_missing_or_wrong_is_refused_with_every_problem(
     broken["pipelines"]["watch"]["cameras"] = ["cellar"]
     broken["cameraz"] = {}
     device.file.write_text(json.dumps(broken))
-    refused(device, 2, "mqtt.port", "99999", "cellar", "cameras", "3 problems")
+    refused(device, 2, "mqtt.port", "99999", "cellar", "cameras", "4 problems")
     device.file.write_text(whole)
     refused(device, 2, "LOOKOUT__MQTT__PORT", LOOKOUT__MQTT__PORT="many")
     assert not device.state.exists(), "nothing was started"

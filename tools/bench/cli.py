@@ -61,6 +61,8 @@ def loop(
         "frame loop": f"{report.loop_median:.1f} fps",
         "ratio": f"{report.ratio:.3f} (wanted: {RATIO_WANTED:.2f})",
     }
+    if report.disturbed:
+        facts["the machine was busy"] = "the ratio means little"
     _show("loop", report, facts, out, as_json=as_json)
 
 
