@@ -17,9 +17,7 @@ from paho.mqtt.properties import Properties
 class Operator:
     """Subscribes to everything and remembers it."""
 
-    def __init__(
-        self, port: int, *, modern: bool = True, client_id: str = "operator", **credentials: str
-    ) -> None:
+    def __init__(self, port: int, *, modern: bool = True, client_id: str = "operator", **credentials: str) -> None:
         self.seen: list[paho.MQTTMessage] = []
         self._changed = threading.Condition(threading.RLock())
         self._modern = modern

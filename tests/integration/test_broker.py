@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import socket
+import subprocess
 
 import pytest
 
@@ -40,14 +41,11 @@ def test_frames_flow_without_a_broker_and_messages_arrive_when_it_comes_and_come
     seen = len(person.seen)
     device.wait_status(lambda s: s.broker.state == "connected", 40)
     person.wait(lambda: any(m.topic == person.topic(f"detections/{CAMERA}") for m in person.seen[seen:]), 20)
-    kept = [m for m in person.wait(lambda: person.on(person.topic("info")), 10) if m.payload]
-    assert json.loads(kept[-1].payload)["session"] >= 2
+    person.wait(lambda: (said := person.said("info")) and said[-1]["session"] >= 2)
     assert device.status().cameras[0].lost == 0
 
 
 def test_a_broker_that_takes_the_connection_and_says_nothing_holds_nothing_up(world, veteran):
-    import socket
-
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(16)
@@ -60,8 +58,6 @@ def test_a_broker_that_takes_the_connection_and_says_nothing_holds_nothing_up(wo
 
 
 def test_a_wrong_password_is_told_with_its_remedy_and_the_right_one_works(world, veteran, mosquitto, tmp_path):
-    import subprocess
-
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "yard", "right"], check=True, capture_output=True)
     broker = mosquitto(f"allow_anonymous false\npassword_file {passwords}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,65 @@ def test_a_retained_command_is_refused_for_it_would_run_at_every_connection(brok
     person.sees(shelf.TINY)
     assert shelf.NEWER not in {report["reference"] for report in person.deployments()}
     person.send(topic, b"", retain=True)
+
+
+def test_a_command_to_all_or_to_a_group_is_answered_by_each_that_is_meant_on_its_own_topics(broker, world, veteran):
+    devices = [
+        world.device(port=broker.port, state=veteran, device={"groups": groups}) for groups in (["roof"], ["cellar"])
+    ]
+    people = [world.person(broker.port, device) for device in devices]
+    for person in people:
+        person.wait_for_payload(person.topic("status"), b"online")
+    result = "result/device/ping"
+    people[0].send("lookout/_all/cmd/device/ping", {"v": 1, "id": "to-all", "args": {}})
+    for person in people:
+        assert json.loads(person.wait_for(person.topic(result))[0].payload)["id"] == "to-all"
+    people[0].send("lookout/_group/cellar/cmd/device/ping", {"v": 1, "id": "to-some", "args": {}})
+    assert json.loads(people[1].wait_for(people[1].topic(result), 2)[1].payload)["id"] == "to-some"
+    assert people[0].command("device/ping", id="after")["id"] == "after"
+    assert [answer["id"] for answer in people[0].said(result)] == ["to-all", "after"]
+
+
+def test_two_pipelines_are_deployed_to_by_name_one_trial_at_a_time_and_both_serve(broker, world, veteran):
+    device = world.device(
+        port=broker.port,
+        state=veteran,
+        start=False,
+        cameras={"gate": {"source": {"kind": "images", "path": "pictures", "loop": True, "fps": 20}}},
+        pipelines={"guard": {"cameras": ["gate"]}},
+    )
+    person = world.person(broker.port, device)
+    device.start()
+    person.sees(shelf.TINY, 1)
+    unnamed = person.command("model/deploy", reference=shelf.NEWER)
+    assert unnamed["ok"] is False
+    assert "guard" in unnamed["error"]["message"]
+    assert person.command("model/deploy", reference=shelf.NEWER, pipeline="watch")["ok"]
+    assert person.command("model/deploy", reference=shelf.NEWEST, pipeline="guard")["ok"]
+    person.wait(lambda: (said := person.said("deploy/guard")) and said[-1]["state"] == "committed", 30)
+    person.wait(lambda: person.deployments()[-1]["state"] == "committed", 30)
+    person.sees(shelf.NEWER)
+    person.sees(shelf.NEWEST, camera="gate")
+
+    def both() -> Any:
+        info = person.said("info")[-1]["models"]
+        return {name: model["version"] for name, model in info.items() if model}
+
+    person.wait(lambda: both() == {"watch": "1.1.0", "guard": "1.2.0"})
+
+
+def test_of_a_flood_of_commands_each_is_answered_with_its_id_done_or_busy_and_frames_go_on(listener):
+    device, person = listener
+    ids = {f"flood-{number}" for number in range(300)}
+    before = len(person.said("result/device/ping"))
+    for identity in ids:
+        person.throw("device/ping", {"v": 1, "id": identity, "args": {}})
+    person.wait(lambda: len(person.on(person.topic("result/device/ping"))) >= before + len(ids))
+    answers = person.said("result/device/ping")[before:]
+    assert {answer["id"] for answer in answers} == ids
+    assert {answer["error"]["code"] for answer in answers if not answer["ok"]} <= {"busy"}
+    person.sees(shelf.TINY)
+    assert device.status().cameras[0].lost == 0
 
 
 def test_after_all_that_the_agent_still_serves_and_answers(listener):

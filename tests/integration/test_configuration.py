@@ -15,9 +15,7 @@ def clear(text: str) -> bool:
 
 def test_a_camera_whose_video_is_missing_fails_by_name_and_the_other_one_goes_on(world, veteran):
     missing = {"source": {"kind": "file", "path": "no-such.avi"}}
-    device = world.device(
-        state=veteran, cameras={"gate": missing}, pipelines={"watch": {"cameras": [CAMERA, "gate"]}}
-    )
+    device = world.device(state=veteran, cameras={"gate": missing}, pipelines={"watch": {"cameras": [CAMERA, "gate"]}})
     status = device.wait_status(lambda s: {c.name: c.health for c in s.cameras}.get("gate") == "failed")
     cameras = {camera.name: camera for camera in status.cameras}
     assert "no-such.avi" in cameras["gate"].reason
@@ -39,7 +37,9 @@ def test_a_folder_whose_pictures_are_damaged_fails_by_name_and_the_agent_runs(wo
     device.config["pipelines"]["watch"]["cameras"].append("gate")
     device.start()
     status = device.wait_status(lambda s: {c.name: c.health for c in s.cameras}.get("gate") == "failed")
-    assert any("gate" in reason and "1.png" in reason for reason in status.degraded)
+    (reason,) = (reason for reason in status.degraded if "gate" in reason)
+    assert "broken" in reason, reason
+    assert "1.png" in device.log.read_text(), "the log names the file"
     device.wait_serving(shelf.TINY)
 
 
@@ -64,6 +64,17 @@ def test_a_second_agent_on_one_state_is_refused_and_the_first_goes_on(world, vet
     assert clear(refused.stderr)
     assert str(device.pid) in refused.stderr
     assert "paths.state" in refused.stderr
+    device.wait_serving(shelf.TINY)
+
+
+def test_an_agent_whose_socket_another_one_listens_at_is_refused(world, veteran):
+    device = world.device(state=veteran)
+    other = world.device(state=veteran, start=False, paths={"runtime": str(device.folder / "run")})
+    other.write()
+    done = other.run("run", "-c", str(other.file))
+    assert done.returncode == 1
+    assert clear(done.stderr)
+    assert "paths.runtime" in done.stderr.splitlines()[-1]
     device.wait_serving(shelf.TINY)
 
 

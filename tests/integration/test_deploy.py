@@ -52,6 +52,12 @@ def met(request, world, broker):
     return device, person, request.param
 
 
+def came_the_way(states: list[str]) -> None:
+    """The states came in their order, and those that last were all told (a retained one may replace an unsent one)."""
+    assert states == [state for state in WAY if state in states]
+    assert {"resolving", "trial", "probation", "committed"} <= set(states)
+
+
 def test_a_deploy_goes_through_its_states_is_receipted_and_the_new_model_reports_at_once(met):
     device, person, protocol = met
     person.wait_for_payload(person.topic("status"), b"online")
@@ -59,13 +65,13 @@ def test_a_deploy_goes_through_its_states_is_receipted_and_the_new_model_reports
     assert any("no model was deployed yet" in reason for reason in device.status().degraded)
 
     first = person.deployed(shelf.TINY)
-    assert person.states(shelf.TINY) == WAY
+    came_the_way(person.states(shelf.TINY))
     assert first["receipt"]["from"] is None
     assert first["receipt"]["gap_ms"] is None  # nothing was interrupted
     person.sees(shelf.TINY)
 
     second = person.deployed(shelf.NEWER)
-    assert person.states(shelf.NEWER) == WAY
+    came_the_way(person.states(shelf.NEWER))
     receipt = second["receipt"]
     assert [receipt[way]["version"] for way in ("from", "to")] == ["1.0.0", "1.1.0"]
     assert receipt["from"]["digest"] == first["current"]["digest"] != receipt["to"]["digest"]

@@ -26,12 +26,24 @@ def told_by(device, pid: int) -> tuple[set[str], list[str]]:
     """Ask a process which modules it has loaded and which threads it runs; nothing where it ended meanwhile."""
     path = device.temporary / f"spy-{pid}"
     path.unlink(missing_ok=True)
+    # Before its handler stands, the signal would end the process.
+    until(lambda: catches(pid, signal.SIGUSR1) or not Path(f"/proc/{pid}").exists(), 10, lambda: f"{pid} is no spy")
     kill([pid], signal.SIGUSR1)
     until(lambda: path.exists() or pid not in {process.pid for process in look()}, 10, lambda: f"{pid} is silent")
     if not path.exists():
         return set(), []
     modules, threads = path.read_text().split("\n")[:2]
     return set(modules.split()), threads.split("|")
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for this signal."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def told_until_its_end(device, pid: int) -> set[str]:
@@ -45,7 +57,9 @@ def told_until_its_end(device, pid: int) -> set[str]:
 @pytest.fixture(scope="module")
 def spied(broker, shared_world):
     """A device that did its work once, and what each of its processes has loaded, by its part."""
-    device = shared_world.device(port=broker.port, spied=True, start=False)
+    device = shared_world.device(
+        port=broker.port, spied=True, start=False, deploy={"probation": {"frames": 1, "seconds": 0}}
+    )
     person = shared_world.person(broker.port, device)
     device.start()
     since = person.deploy(shelf.TINY)
@@ -117,3 +131,18 @@ def test_children_get_neither_the_agents_secrets_nor_its_files(broker, world, ve
         assert b"hunter" not in Path(f"/proc/{pid}/environ").read_bytes()
         opened = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
         assert not [name for name in opened if name.startswith(str(device.state)) and "journal" in name]
+
+
+def test_nothing_is_written_but_where_the_configuration_says(broker, world):
+    device = world.device(port=broker.port)
+    person = world.person(broker.port, device)
+    person.wait_for_payload(person.topic("status"), b"online")
+    person.deployed(shelf.TINY)
+    person.sees(shelf.TINY, 1)
+    assert device.stop() == 0
+    assert list(device.home.rglob("*")) == [], "ONNX Runtime keeps no device id here"
+    assert list(device.temporary.iterdir()) == []
+    assert list((device.folder / "run").iterdir()) == []
+    there = {path.name for path in device.folder.iterdir()}
+    assert there == {"agent.yaml", "agent.log", "home", "tmp", "pictures", "state", "run"}
+    assert (device.state.stat().st_mode & 0o007) == 0, "others may not even look"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import shelf
 from .device import CAMERA, PIPELINE, pictures
+from .processes import kill
 
 SLOW_PROBATION = {"probation": {"frames": 5, "seconds": 60}}
 
@@ -74,8 +75,6 @@ def test_a_candidate_whose_worker_is_killed_in_probation_is_rolled_back_and_no_f
     since = person.deploy(shelf.NEWER)
     person.wait_state(shelf.NEWER, "probation", since=since)
     person.sees(shelf.NEWER, 1)
-    from .processes import kill
-
     kill([device.worker])
     report = person.wait_state(shelf.NEWER, "rolled_back", since=since)
     assert "SIGKILL" in report["reason"]

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tools.bench import cases
 
-app = typer.Typer(help="Measure the frame loop, its memory and its swaps.", no_args_is_help=True)
+app = typer.Typer(help="Measure the frame loop, its memory and its swaps.", no_args_is_help=True, add_completion=False)
 
 RATIO_WANTED = 0.90
 ERROR = 40
