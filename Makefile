@@ -2,6 +2,7 @@
 PYTHON     ?= python3
 VENV       ?= .venv
 DEMO_VENV  ?= .venv-demo
+LOWEST_VENV ?= .venv-lowest
 PYTEST_ARGS ?=
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
@@ -12,7 +13,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint format bench clean
+.PHONY: help demo test test-lowest test-faults lint format bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +44,16 @@ test: $(VENV)/.ready ## unit and integration tests
 test-faults: $(VENV)/.ready ## every attack of the fault suite, not only the sample that make test runs
 	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
 
+# uv resolves to the lowest direct dependencies, which pip cannot.
+$(LOWEST_VENV)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(LOWEST_VENV)
+	@$(LOWEST_VENV)/bin/pip install --quiet uv
+	@$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
+	@touch $@
+
+test-lowest: $(LOWEST_VENV)/.ready ## the same without integration, on the lowest versions that pyproject.toml allows
+	@$(LOWEST_VENV)/bin/python -m pytest --ignore tests/integration $(PYTEST_ARGS)
+
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -57,4 +68,4 @@ bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, memory
 	@$(BIN)/lookout bench all $(BENCH_ARGS)
 
 clean: ## remove environments, caches and outputs
-	rm -rf $(VENV) $(DEMO_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -284,7 +284,7 @@ class Registry(Part):
         None,
         applies="part",
         remote=False,
-        description="The registry: http://, https:// or file:///folder. Not set: only what is stored can be deployed.",
+        description="The registry: http://, https:// or file:///folder. Not set: nothing new can be deployed.",
     )
     total_timeout_s: float = key(
         900.0, applies="live", remote=True, gt=0, le=86_400, description="Longest time for one fetch."

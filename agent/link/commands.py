@@ -17,6 +17,7 @@ handler whose answer *is* the end of the work (a snapshot, a diagnosis) takes a 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -153,7 +154,7 @@ class Router:
                 self._ready.notify()
         if full:
             busy = Busy(f"{self._max_waiting} commands wait already; send it again later")
-            self._refuse(self._request(incoming), busy)
+            self._refuse(self._identified(incoming), busy)
             incoming.acknowledge()
 
     # --- on the thread lookout-commands ------------------------------------------------------------------------------
@@ -230,6 +231,14 @@ class Router:
         except envelope.BadResponseTopic:
             return Request(name, None)
         return Request(name, Correlation(topic, incoming.correlation))
+
+    def _identified(self, incoming: Incoming) -> Request:
+        """Read off the id besides, where there is one: for the answer to a command that is not looked at further."""
+        request = self._request(incoming)
+        with contextlib.suppress(LookoutError):
+            raw = envelope.decode(incoming.payload)
+            return msgspec.structs.replace(request, id=envelope.identify(raw))
+        return request
 
     def _again(self, row: Verb, arguments: Arguments, request: Request, known: Pending | Answered) -> None:
         """Deal with an id that was seen before."""

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from agent.clock import NS_PER_S, monotonic_ns
+from agent.clock import NS_PER_MS, NS_PER_S, monotonic_ns
 from agent.loop.records import CameraHealth
 from agent.loop.stats import Rate
 from agent.process.messages import Health
@@ -27,8 +27,12 @@ FPS_CHANGED = 0.2
 """A rate that moved by less than this part is no change."""
 
 
+BURST_NS = 10 * NS_PER_MS
+"""How much too early an event may come: results that waited for an older one come all at once."""
+
+
 class RateLimiter:
-    """At most ``hz`` events a second and key, evenly spaced; 0: none. Pure."""
+    """At most ``hz`` events a second and key, evenly spaced but for :data:`BURST_NS`; 0: none. Pure."""
 
     def __init__(self, hz: float) -> None:
         self._period_ns = int(NS_PER_S / hz) if hz > 0 else 0
@@ -39,7 +43,7 @@ class RateLimiter:
         if self._period_ns == 0:
             return False
         due_ns = self._due_ns.get(key, now_ns)
-        if now_ns < due_ns:
+        if now_ns < due_ns - BURST_NS:
             return False
         # From where it was due, not from now: else 30 frames a second limited to 5 would come out as 4.3.
         self._due_ns[key] = max(due_ns, now_ns - self._period_ns) + self._period_ns

@@ -35,6 +35,8 @@ class Address:
 
 def parse_address(url: str) -> Address:
     """Read ``registry.url``. Raises :class:`InputError`."""
+    if not url.strip():
+        raise InputError("registry.url is not set: there is nowhere to fetch a release from", field="registry.url")
     try:
         parts = urlsplit(url.strip())
         _ = parts.port

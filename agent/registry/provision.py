@@ -51,6 +51,7 @@ def provision(root: Path, state: Path, *, force: bool = False) -> Provisioned:
             "use --force to make it trust only the new one"
         )
     if installed != data:
+        _make_folder(state)
         atomic.write_bytes(target, data)
         # After the anchor: until then the old files fit the old anchor, and files of a foreign root are never believed.
         shutil.rmtree(target.parent / "tuf", ignore_errors=True)
@@ -58,6 +59,14 @@ def provision(root: Path, state: Path, *, force: bool = False) -> Provisioned:
     return Provisioned(
         target, signed.version, signed.expires, len(role.keyids), role.threshold, changed=installed != data
     )
+
+
+def _make_folder(state: Path) -> None:
+    """Make the state folder where the agent has not yet: for its user and group only."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as error:
+        raise StorageError(f"{state}: cannot be made: {error.strerror}; choose another state folder") from error
 
 
 def _read(path: Path) -> bytes:

@@ -31,9 +31,7 @@ def test_what_was_measured_here_is_believed_before_the_manifest_and_both_before_
     ],
 )
 def test_the_way_in(need_mb, known, available_mb, current_mb, way):
-    admission = admit(
-        Need(need_mb, "measured", known), available_mb=available_mb, current_mb=current_mb, floor_mb=64
-    )
+    admission = admit(Need(need_mb, "measured", known), available_mb=available_mb, current_mb=current_mb, floor_mb=64)
     assert admission.way is way
     assert bool(admission.reason) is (way is not Way.BESIDE)
 

@@ -17,13 +17,13 @@ from paho.mqtt.properties import Properties
 class Operator:
     """Subscribes to everything and remembers it."""
 
-    def __init__(self, port: int, *, modern: bool = True, **credentials: str) -> None:
+    def __init__(self, port: int, *, modern: bool = True, client_id: str = "operator", **credentials: str) -> None:
         self.seen: list[paho.MQTTMessage] = []
         self._changed = threading.Condition(threading.RLock())
         self._modern = modern
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id="operator",
+            client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
         )
         if credentials:

@@ -78,7 +78,8 @@ class Shop:
         shop = cls.__new__(cls)
         shop.__dict__ |= template.__dict__
         for name in ("registry", "keys", "state"):
-            shutil.copytree(template.folder / name, folder / name)
+            if (template.folder / name).is_dir():  # no state before somebody provisioned the device
+                shutil.copytree(template.folder / name, folder / name)
         shop.folder, shop.registry, shop.state = folder, folder / "registry", folder / "state"
         shop.keys, shop.store = Keys(folder / "keys", no_passphrase), Store(shop.state / "store")
         shop.made = dataclasses.replace(template.made, registry=shop.registry, root=shop.registry / "root.json")

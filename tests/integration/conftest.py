@@ -26,6 +26,7 @@ _names = itertools.count(1)
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The registry's folder and keys, with every release that needs no shared material. Not to be changed."""
     made = Shop(tmp_path_factory.mktemp("shop"))
+    made.state.mkdir()  # so that it can be copied
     shelf.stock(made)
     return made
 
@@ -72,7 +73,7 @@ class World:
         """Make a device; ``port`` is its broker's, ``state`` what it takes over, ``changes`` go over its config."""
         name = f"device-{next(_names)}"
         made = Device(self.folder / name, name, spied=spied)
-        made.config = merged(made.config, {"registry": {"url": self.registry.url}, **changes})
+        made.config = merged(merged(made.config, {"registry": {"url": self.registry.url}}), changes)
         if port is not None:
             made.config = merged({"mqtt": {"host": "127.0.0.1", "port": port}}, made.config)
         self._stack.callback(made.close)
@@ -103,9 +104,7 @@ def world(tmp_path: Path, registry: RegistryServer, shop: Shop) -> Iterator[Worl
 
 
 @pytest.fixture(scope="module")
-def shared_world(
-    tmp_path_factory: pytest.TempPathFactory, registry: RegistryServer, shop: Shop
-) -> Iterator[World]:
+def shared_world(tmp_path_factory: pytest.TempPathFactory, registry: RegistryServer, shop: Shop) -> Iterator[World]:
     """Devices and operators of a module."""
     yield from _world(tmp_path_factory.mktemp("world"), registry, shop)
 

@@ -3,7 +3,7 @@
 It runs in an environment of its own (an empty home, its own folder for temporary files) and says when it is ready the
 way it would tell systemd. Whoever ends it, by whatever signal, goes through :meth:`Device.gone`, which looks that
 nothing was left behind; :meth:`Device.close` looks besides that nothing was written to the home folder and that
-nothing ended in a traceback.
+nothing ended in a traceback or was late for the watchdog.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from agent.errors import LookoutError
 from agent.supervise.local import ask
 from agent.supervise.status import Status, read_status
 
-from .processes import CAPTURE, WORKER, children, family, kill, until
+from .processes import CAPTURE, WORKER, children, family, kill, look, until
 
 LOOKOUT = Path(sys.executable).with_name("lookout")
 PIPELINE, CAMERA = "watch", "yard"
@@ -85,6 +85,7 @@ class Device:
             "report": {"detections_hz": 1000, "telemetry_s": 1.0},
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._was_killed = False
         self._shm = set(Path("/dev/shm").iterdir())
 
     # --- running it --------------------------------------------------------------------------------------------------
@@ -163,12 +164,14 @@ class Device:
     def kill(self) -> None:
         """SIGKILL the agent alone."""
         members = {process.pid for process in family(self.pid)}
+        self._was_killed = True
         kill([self.pid])
         self.gone(members)
 
     def kill_all(self) -> None:
         """SIGKILL every process of the device at once."""
         members = {process.pid for process in family(self.pid)}
+        self._was_killed = True
         kill(members)
         self.gone(members)
 
@@ -196,7 +199,11 @@ class Device:
     def look_tidy(self) -> None:
         written = [str(path.relative_to(self.home)) for path in self.home.rglob("*")]
         assert written == [], f"{self.name} wrote into its home folder: {written}"
-        assert "Traceback" not in self.log.read_text(), self.last_words()
+        left = [path.name for path in self.temporary.iterdir() if not path.name.startswith("spy-")]
+        assert left == [] or self._was_killed, f"{self.name} left temporary files: {left}"
+        log = self.log.read_text()
+        assert "Traceback" not in log, self.last_words()
+        assert "watchdog.late" not in log, self.last_words()
 
     def last_words(self, lines: int = 40) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -257,6 +264,4 @@ def merged(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _running(pids: set[int]) -> list[int]:
-    from .processes import look
-
     return sorted(pids & {process.pid for process in look()})

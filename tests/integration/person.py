@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.fakes.mqtt_operator import Operator
@@ -12,12 +14,14 @@ from .device import CAMERA, PIPELINE
 
 PATIENCE_S = 30.0
 
+_persons = itertools.count(1)
+
 
 class Person(Operator):
     """Remembers every message of the broker; what is asked below is about one device."""
 
     def __init__(self, port: int, device: str, *, modern: bool = True, **credentials: str) -> None:
-        super().__init__(port, modern=modern, **credentials)
+        super().__init__(port, modern=modern, client_id=f"operator-{next(_persons)}", **credentials)
         self.root = f"lookout/{device}/"
         self._ids = itertools.count(1)
 
@@ -44,6 +48,23 @@ class Person(Operator):
         before = len(self.on(topic))
         self.send(self.topic(f"cmd/{verb}"), payload, **options)
         return json.loads(self.wait_for(topic, before + 1, PATIENCE_S)[before].payload)
+
+    def throw(self, verb: str, command: dict[str, Any]) -> None:
+        """Send a command without waiting for anything."""
+        self._client.publish(self.topic(f"cmd/{verb}"), json.dumps(command), qos=1)
+
+    def wait(self, what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
+        """Return what ``what`` gives as soon as it is true; a failure quotes the last words."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not (found := what()):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    talk = [m for m in self.seen if "/detections/" not in m.topic and not m.topic.endswith("telemetry")]
+                    last = "\n".join(f"{m.topic}: {m.payload[:300]!r}" for m in talk[-20:])
+                    raise AssertionError(f"not seen within {timeout_s:g} s; the last messages were\n{last}")
+                self._changed.wait(min(left, 0.1))
+            return found
 
     # --- deployments -------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,9 @@ DAZZLING = 10.0
 """Mean of a frame's pixels above which ``dazzled`` answers NaN; that of its golden image is 1.3."""
 STEPS = 10
 
+OLDER = "registry-of-yesterday"
+"""Beside the registry: what it was before the last releases came, for a mirror that is behind, or a hostile one."""
+
 
 def dazzled_model(path: Path) -> Path:
     """Write the colour detector, blinded by a bright frame: its golden image it answers rightly."""
@@ -69,6 +72,7 @@ def stock(shop: Shop) -> None:
     """Publish everything that needs no shared material."""
     for reference in (TINY, NEWER, NEWEST):
         publish(shop, reference, tiny_detector)
+    shutil.copytree(shop.registry, shop.folder / OLDER)
     for reference in (STEADY, STEADIER):
         publish(shop, reference, partial(slow_model, steps=STEPS))
     publish(shop, LYING, partial(tiny_detector, constant=[(40, 40, 48, 48, 1.0, 2)]))
@@ -102,5 +106,5 @@ def stock_real(shop: Shop, shared: Path) -> None:
         (YOLOX, yolox_spec(), "yolox_nano.onnx"),
         (NANODET, nanodet_spec(), "nanodet_m_320.onnx"),
     ):
-        copy = partial(shutil.copy, shared / "models" / file)
+        copy = partial(shutil.copyfile, shared / "models" / file)
         publish(shop, reference, copy, labels=labels, golden=False, **fragment(spec))

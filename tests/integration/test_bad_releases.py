@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -19,6 +20,7 @@ from tools.registry.serve import RegistryServer
 from . import shelf
 from .device import Device
 from .person import Person
+from .processes import FETCH, children, until
 
 
 class Counter:
@@ -26,6 +28,7 @@ class Counter:
 
     def __init__(self, template: Shop, folder: Path) -> None:
         folder.mkdir()
+        self.older = template.folder / shelf.OLDER
         self.shop = Shop.copied(template, folder)
         self.server = RegistryServer(self.shop.registry)
         self.server.start()
@@ -36,6 +39,16 @@ class Counter:
         refresh(self.shop.registry, self.shop.keys, lifetimes=Lifetimes(timestamp=timedelta(days=-1)))
         yield
         refresh(self.shop.registry, self.shop.keys)
+
+    @contextmanager
+    def behind(self) -> Iterator[None]:
+        """An old copy, whole and well signed, of the very same registry."""
+        aside = self.shop.registry.with_name("aside")
+        self.shop.registry.rename(aside)
+        shutil.copytree(self.older, self.shop.registry)
+        yield
+        shutil.rmtree(self.shop.registry)
+        aside.rename(self.shop.registry)
 
     @contextmanager
     def foreign(self) -> Iterator[None]:
@@ -86,6 +99,9 @@ def customer(counter, broker, shared_world, veteran) -> tuple[Device, Person]:
     return device, person
 
 
+WAY = ["resolving", "fetching", "verifying", "trial"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """What is ordered, what the registry is like, where it ends, and what the reason must name."""
@@ -106,6 +122,7 @@ CASES = {
     "a yanked version": Case(shelf.YANKED, Counter.as_it_is, "resolving", ("yanked", "it sees ghosts")),
     "expired metadata": Case(shelf.NEWER, Counter.expired, "resolving", ("expired", "lookout registry refresh")),
     "a foreign registry": Case(shelf.NEWER, Counter.foreign, "resolving", ("not signed by the keys",)),
+    "an old copy of the registry": Case(shelf.NEWER, Counter.behind, "resolving", ("older metadata",)),
     "no registry": Case(shelf.NEWER, Counter.down, "resolving", ("127.0.0.1", "registry.url")),
 }
 
@@ -120,7 +137,9 @@ def test_it_is_refused_with_its_reason_and_detections_go_on(name, counter, custo
     assert report["state"] == "failed"
     for word in case.words:
         assert word in report["reason"], report["reason"]
-    assert person.states(case.reference, since)[-2:] == [case.last_state, "failed"]
+    *before, last = person.states(case.reference, since)
+    assert last == "failed"
+    assert set(before) <= set(WAY[: WAY.index(case.last_state) + 1]), "it came no further"
     assert report["current"]["version"] == report["serving"]["version"] == "1.0.0"
     assert report["candidate"] is None or report["candidate"]["model"] == case.reference.split(":")[0]
     assert report["degraded"] is None
@@ -166,8 +185,45 @@ def test_a_release_that_failed_its_trial_stays_in_quarantine_and_force_tries_it_
     assert held["lying"]["current_of"] == []
 
 
+def test_a_registry_that_says_nothing_holds_nothing_up_and_a_newer_order_supersedes(at_work):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        device, person = at_work(registry={"url": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        person.deploy(shelf.NEWER)
+        (fetch,) = until(lambda: children(device.pid, FETCH), 10)
+        answer = person.command("model/deploy", reference=shelf.NEWEST)
+        assert answer["result"]["supersedes"] == shelf.NEWER
+        until(lambda: children(device.pid, FETCH) not in ([], [fetch]), 10)
+        person.wait_state(shelf.NEWEST, "resolving")
+        person.sees(shelf.TINY)
+        assert len(children(device.pid, FETCH)) == 1
+        assert device.stop() == 0
+
+
+def test_a_device_without_a_registry_says_so(at_work):
+    _, person = at_work(registry={"url": None})
+    since = person.deploy(shelf.STEADY)
+    assert "registry.url is not set" in person.wait_state(shelf.STEADY, "failed", since=since)["reason"]
+    assert person.said("info")[-1]["trust"]["state"] == "off"
+    person.sees(shelf.TINY)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(at_work):
+    _, person = at_work(registry={"free_floor_mb": 1_048_576})
+    since = person.deploy(shelf.STEADY)
+    report = person.wait_state(shelf.STEADY, "failed", since=since)
+    assert "make room" in report["reason"]
+    assert "registry.free_floor_mb" in report["reason"]
+    person.sees(shelf.TINY)
+
+
 def test_a_device_that_trusts_nobody_yet_says_how_to_provision_it(broker, world, counter):
-    device = world.device(port=broker.port, provisioned=False, start=False, )
+    device = world.device(
+        port=broker.port,
+        provisioned=False,
+        start=False,
+    )
     person = world.person(broker.port, device)
     device.start()
     since = person.deploy(shelf.TINY)

@@ -35,7 +35,6 @@ def test_a_candidate_sees_live_frames_beside_current_before_it_serves(at_work):
 
 
 def test_a_candidate_that_sees_something_else_is_refused_before_the_swap(at_work, shop, tmp_path: Path):
-    shop.state.mkdir(exist_ok=True)
     own = Shop.copied(shop, tmp_path / "own")
     shelf.publish(own, BLIND, partial(tiny_detector, constant=[(40, 40, 48, 48, 1.0, 2)]), golden=False)
     with RegistryServer(own.registry) as server:

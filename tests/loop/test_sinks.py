@@ -33,6 +33,11 @@ def test_thirty_frames_a_second_limited_to_five_come_out_as_five():
     assert passed == 50
 
 
+def test_results_that_come_all_at_once_pass_where_the_rate_allows_them_on_average():
+    limiter = RateLimiter(1000.0)
+    assert all(limiter.allows("front", frame // 6 * 6 * 10 * MS) for frame in range(600))  # 6 at a time, 100 a second
+
+
 def test_zero_hertz_passes_nothing():
     assert not RateLimiter(0.0).allows("front", 0)
 

@@ -15,8 +15,8 @@ HEAD = """# Bad models, and where they are caught
 
 Every line is a model that the test suite makes and deploys to a device of real processes while a good model serves
 live frames (`tests/zoo`, `make test-faults`). Those caught in the trial never served a frame; those caught in probation
-gave way to the good one, still warm, at the next frame; the last, which behaves for 99 runs, was committed, brought back
-twice, and given up for the good one at its third crash (each time nothing serves while a worker starts, unless
+gave way to the good one, still warm, at the next frame; the last, which behaves for 99 runs, was committed, brought
+back twice, and given up for the good one at its third crash (each time nothing serves while a worker starts, unless
 `deploy.keep_previous_warm` is `always`). "State" is the one that the deployment was in when it was caught; the message
 is what the operator reads in `deploy/<pipeline>`. Numbers of workers, times and sizes differ from run to run.
 

@@ -48,7 +48,7 @@ def test_it_is_caught_in_words_and_the_good_model_goes_on(name: str, park: Park)
     assert went_on <= ({GOOD, version} if animal.ends == "rolled_back" else {GOOD})
     sequences = [result.frame.sequence for result in park.results[answered:]]
     assert sequences == sorted(set(sequences)), "in order, each once"
-    assert len(park.workers.living()) == 1, "nothing is left behind"
+    park.wait(lambda: len(park.workers.living()) == 1, "nothing is left behind")
     if animal.ends == "failed":
         assert park.pipeline.statistics().lost == 0
 

@@ -1,4 +1,4 @@
-"""A real registry and a device's state for each test."""
+"""Fixtures: a real registry and a device's state for each test. Loaded by tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tools.registry.serve import RegistryServer
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop_template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The shop that each test gets a copy of."""
-    made = Shop(tmp_path_factory.mktemp("template"))
+    made = Shop(tmp_path_factory.mktemp("shop_template"))
     made.provision()
     return made
 
 
 @pytest.fixture
-def shop(template: Shop, tmp_path: Path) -> Shop:
+def shop(shop_template: Shop, tmp_path: Path) -> Shop:
     """A provisioned device and an empty registry."""
-    return Shop.copied(template, tmp_path)
+    return Shop.copied(shop_template, tmp_path)
 
 
 @pytest.fixture
