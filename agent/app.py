@@ -110,6 +110,14 @@ class Agent:
         self._router = self._build_router()
         self._session = self._build_session()
         self._readings = self._build_readings()
+        self._identity = overview.Identity(
+            device=self._device,
+            device_class=self._config.device.klass,
+            groups=self._config.device.groups,
+            versions=versions(),
+            pid=os.getpid(),
+            host=describe(),
+        )
 
     # --- building ----------------------------------------------------------------------------------------------------
 
@@ -199,7 +207,11 @@ class Agent:
     # --- starting ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start every part, the ones that others lean on first; each that was started is stopped with the stack."""
+        """Start every part, the ones that others lean on first; each that was started is stopped with the stack.
+
+        The local socket comes first of all: where another agent has it, nothing was done yet.
+        """
+        self._begin(LocalServer(self._folders.socket, {"status": self._status}))
         if self._session is not None:
             self._begin(self._session)
         self._begin(self._publisher)
@@ -207,7 +219,8 @@ class Agent:
         self._stack.callback(self._capture.close)
         for pipeline in self._pipelines.values():
             self._begin(pipeline)
-        self._begin_announcing()
+        self._announcer.start(lambda: overview.info(self._identity, self._readings.take()))
+        self._stack.callback(self._announcer.close)
         self._deployer.start(settings.pipeline_settings(self._loaded), self._pipelines)
         self._stack.callback(self._deployer.stop)
         for name, pipeline in self._pipelines.items():
@@ -221,21 +234,7 @@ class Agent:
         part.start()
         self._stack.callback(part.stop)
 
-    def _begin_announcing(self) -> None:
-        identity = overview.Identity(
-            device=self._device,
-            device_class=self._config.device.klass,
-            groups=self._config.device.groups,
-            versions=versions(),
-            pid=os.getpid(),
-            host=describe(),
-        )
-        self._identity = identity
-        self._announcer.start(lambda: overview.info(identity, self._readings.take()))
-        self._stack.callback(self._announcer.close)
-
     def _begin_reporting(self) -> None:
-        self._begin(LocalServer(self._folders.socket, {"status": self._status}))
         self._begin(
             Reporter(
                 self._publisher.publish,

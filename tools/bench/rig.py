@@ -15,7 +15,7 @@ from typing import Any
 from agent.capture.handle import CaptureHandle
 from agent.clock import monotonic_ns
 from agent.loop.pipeline import Pipeline
-from agent.loop.records import ServedSample, SwapSeen
+from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.process.child import Spawner
 from agent.process.messages import Load, SourceSpec
 from agent.serve.handle import WorkerHandle
@@ -134,6 +134,15 @@ class Rig:
         del pipeline, release
         with self._noted():
             self.bad.append(reason)
+
+    def shadow_seen(self, pipeline: PipelineName, pair: ShadowPair) -> None:
+        """Note nothing: the rig lends no frames to a shadow."""
+
+    def shadow_stopped(self, pipeline: PipelineName, reason: str) -> None:
+        """Note nothing: the rig lends no frames to a shadow."""
+
+    def shadow_failed(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
+        """Note nothing: the rig lends no frames to a shadow."""
 
     def retired(self, pipeline: PipelineName, worker: WorkerHandle) -> None:
         """Keep it; it is closed in the end."""
