@@ -1,0 +1,41 @@
+"""Whole devices under attack: the fixtures of the integration tests, with a registry of their own."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.fakes.models import slow_model, tiny_detector
+from tests.fakes.registry import Shop
+from tests.integration import shelf
+from tests.integration.conftest import broker, registry, world
+
+__all__ = ["broker", "registry", "shop", "world"]
+
+RING = ("ring:1.0.0", "ring:1.1.0", "ring:1.2.0")
+"""Three releases that differ in their bytes: the device keeps two of them, so each deployment fetches one anew."""
+RING_BYTES = 300_000
+BAD = shelf.LYING
+"""Fails at its golden image."""
+
+
+def _ring_model(path: Path, reference: str) -> None:
+    model = onnx.load(tiny_detector(path))
+    model.metadata_props.add(key="release", value=reference.ljust(RING_BYTES, "."))
+    onnx.save(model, path)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The registry's folder and keys."""
+    made = Shop(tmp_path_factory.mktemp("faults-shop"))
+    made.state.mkdir()
+    for reference in RING:
+        shelf.publish(made, reference, partial(_ring_model, reference=reference))
+    shelf.publish(made, BAD, partial(tiny_detector, constant=[(40, 40, 48, 48, 1.0, 2)]))
+    for reference in (shelf.STEADY, shelf.STEADIER):
+        shelf.publish(made, reference, partial(slow_model, steps=shelf.STEPS))
+    return made
