@@ -7,8 +7,6 @@ in reverse. Parts never import one another; what they need of each other is hand
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from contextlib import ExitStack
 from typing import Any
 
@@ -45,6 +43,7 @@ from agent.supervise.heartbeat import Heartbeat, Heartbeats
 from agent.supervise.local import LocalServer
 from agent.supervise.lock import StateLock
 from agent.supervise.notify import Notifier
+from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
 from agent.telemetry.probes import Probes, host_probes
 from agent.telemetry.reporter import Reporter
@@ -57,16 +56,12 @@ log = structlog.get_logger(part="agent")
 PATIENCE_S = 15.0
 """A loop that neither got something done nor declared a wait for this long is late."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 def run(loaded: Loaded) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code. Raises LookoutError where it cannot start."""
     configure(loaded.config.logs.level, environ=os.environ)
     log_unhandled()
-    stop = threading.Event()
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     folders = places(os.environ, loaded)
     prepare(folders)
     notifier = Notifier.from_environ(os.environ)
@@ -74,8 +69,8 @@ def run(loaded: Loaded) -> int:
         stack.enter_context(StateLock(folders.lock))
         agent = Agent(loaded, folders, notifier, stack)
         agent.start()
-        stop.wait()
-        log.info("agent.stopping")
+        number = stop.wait()
+        log.info("agent.stopping", signal=number.name)
         notifier.stopping()
     log.info("agent.stopped")
     return 0

@@ -18,7 +18,7 @@ from agent.infer.session import runtime_version
 from agent.inspect.checks import inspect_file
 from agent.inspect.runtime import ask_runtime
 from agent.process import lifeline
-from agent.process.channel import Channel, ChannelClosed
+from agent.process.channel import Channel
 from agent.process.limits import limit_address_space
 from agent.process.messages import Error, Hello, Inspect
 
@@ -54,13 +54,7 @@ def _size(path: str) -> int:
 
 def main() -> None:
     """Run until the answer was given or the agent is gone."""
-    channel = lifeline.enter("inspect")
-    try:
-        serve(channel)
-    except ChannelClosed:
-        return
-    finally:
-        channel.close()
+    lifeline.run("inspect", serve)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import msgspec
 import structlog
 
 from agent.clock import rfc3339, utc_ms
-from agent.process.channel import Channel
+from agent.process.channel import Channel, ChannelClosed
 from agent.redact import redact
 
 _PR_SET_PDEATHSIG = 1
@@ -46,6 +46,17 @@ def enter(process: str) -> Channel:
     faulthandler.enable()
     log_json(process)
     return Channel.from_fd(arguments.channel_fd)
+
+
+def run(process: str, serve: Callable[[Channel], None]) -> None:
+    """Be a child that lives for one conversation: enter, serve, and end; also when the agent is gone."""
+    channel = enter(process)
+    try:
+        serve(channel)
+    except ChannelClosed:
+        return
+    finally:
+        channel.close()
 
 
 def log_json(process: str) -> None:

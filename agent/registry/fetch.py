@@ -71,13 +71,7 @@ def serve(channel: Channel) -> None:
 
 def main() -> None:
     """Run until the answer was given or the agent is gone."""
-    channel = lifeline.enter("fetch")
-    try:
-        serve(channel)
-    except ChannelClosed:
-        return
-    finally:
-        channel.close()
+    lifeline.run("fetch", serve)
 
 
 if __name__ == "__main__":

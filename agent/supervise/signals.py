@@ -1,0 +1,32 @@
+"""How the agent is told to stop: SIGTERM and SIGINT, whichever thread the kernel gives them to.
+
+An event set by a Python signal handler is not enough: the handler runs on the main thread, and a main thread that waits
+on a lock is not woken when the kernel has delivered the signal to another one. The wake-up descriptor is written to by
+the C handler, on any thread.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """Catches the signals from its construction on. Main thread only; lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._told, told_by = socket.socketpair()
+        told_by.setblocking(False)
+        self._told_by = told_by  # kept: the descriptor must stay open
+        signal.set_wakeup_fd(told_by.fileno(), warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: None)
+
+    def wait(self) -> signal.Signals:
+        """Return the first of the signals, also one that came before; other signals are passed over."""
+        while True:
+            number = signal.Signals(self._told.recv(1)[0])
+            if number in STOP_SIGNALS:
+                return number
