@@ -73,13 +73,22 @@ def prepare(folders: Places) -> None:
                 f"{folder}: the folder cannot be made: {error.strerror}; choose another for paths.{name}",
                 field=f"paths.{name}",
             ) from error
-        if not os.access(folder, os.W_OK | os.X_OK):
+        # A disk that went read-only is told as degraded later on: what lies on it can still be served.
+        if not os.access(folder, os.W_OK | os.X_OK) and not (name == "state" and is_read_only(folder)):
             raise StorageError(
                 f"{folder}: user {os.geteuid()} may not write there; give the folder to that user or choose another "
                 f"for paths.{name}",
                 field=f"paths.{name}",
             )
     _refuse_foreign(folders.runtime)
+
+
+def is_read_only(folder: Path) -> bool:
+    """Tell whether the file system under ``folder`` takes no writes at all, by the kernel's word."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _refuse_foreign(runtime: Path) -> None:

@@ -30,6 +30,7 @@ _REMEDIES = (
     ("readonly", "make the file system writable or repair the disk"),
     ("malformed", "restart the agent: the file is then set aside and rebuilt"),
     ("not a database", "restart the agent: the file is then set aside and rebuilt"),
+    ("I/O error", "make the file system writable or repair the disk"),
     ("locked", "stop the other process that holds the file"),
 )
 
@@ -53,11 +54,13 @@ class Database:
     """An open database. ``migrations[n]`` brings schema ``n`` to ``n + 1``, a statement each.
 
     ``fresh``: it held nothing when it was opened. ``problem``: why it is not what it should be, in words, or None.
+    ``trouble``: why the latest transaction could not be written; None after one that could.
     """
 
     def __init__(self, path: Path, migrations: Sequence[Sequence[str]], *, max_pages: int = MAX_PAGES) -> None:
         self.path = path
         self.problem: str | None = None
+        self.trouble: str | None = None
         self.fresh = False
         self._migrations = migrations
         self._max_pages = max_pages
@@ -147,11 +150,14 @@ class Database:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self.trouble = None
             except BaseException as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise _in_words(self.path, error) from error
+                    told = _in_words(self.path, error)
+                    self.trouble = told.message
+                    raise told from error
                 raise
 
     @contextlib.contextmanager

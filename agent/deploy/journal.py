@@ -143,8 +143,8 @@ class Journal:
 
     @property
     def problem(self) -> str | None:
-        """Why the journal is not what it should be (rebuilt, in memory), in words; None when all is well."""
-        return self.database.problem
+        """Why the journal is not what it should be (rebuilt, in memory, not written), in words; None: all is well."""
+        return self.database.problem or self.database.trouble
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -211,7 +211,7 @@ class Trust:
         return TrustError(f"the metadata of {where} is not valid ({why}); restore the registry or publish again")
 
     def _cannot_write(self, error: OSError) -> StorageError:
-        return StorageError(f"{self._folder}: cannot be written: {error.strerror}; check the state folder")
+        return StorageError(f"{self._folder}: cannot be written: {error.strerror}; free or repair the disk")
 
     # --- on the disk ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -118,6 +119,17 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    """Says in one line that a client went away in the middle; everything else stays loud."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell what ended a request; called where it is being handled."""
+        if isinstance(sys.exc_info()[1], ConnectionError):
+            log.debug("registry.client_gone", client=client_address[0])
+        else:
+            super().handle_error(request, client_address)
+
+
 class RegistryServer:
     """The server and its threads; a context manager, or :meth:`start` and :meth:`close`."""
 
@@ -139,7 +151,7 @@ class RegistryServer:
             raise InputError(f"{registry} is no registry; make one with 'lookout registry init {registry}'")
         handler = type("RegistryHandler", (Handler,), {"folder": registry.resolve()})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _Server((host, port), handler)
         except OSError as error:
             raise _cannot_listen(host, port, error) from error
         self._server.daemon_threads = True
