@@ -65,6 +65,12 @@ class ChildSpec:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+_RUN_MODULE = (
+    "import runpy, sys; del sys.path[0]; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+"""``-P -m``, for a Python without ``-P``."""
+
+
 class Child:
     """A running (or ended) child. Any thread may use it; made by :meth:`Spawner.start` only."""
 
@@ -278,9 +284,9 @@ def _without_stacks(words: str) -> str:
 
 
 def _command(module: str, channel_fd: int) -> list[str]:
-    safe_path = ["-P"] if sys.version_info >= (3, 11) else []  # a stray agent/ in the working folder is not ours
-    arguments = ["--channel-fd", str(channel_fd), "--parent-pid", str(os.getpid())]
-    return [sys.executable, *safe_path, "-m", module, *arguments]
+    # A stray agent/ in the working folder is not ours; Python 3.10 knows no -P.
+    run = ["-P", "-m"] if sys.version_info >= (3, 11) else ["-c", _RUN_MODULE]
+    return [sys.executable, *run, module, "--channel-fd", str(channel_fd), "--parent-pid", str(os.getpid())]
 
 
 def _environment(spec: ChildSpec) -> dict[str, str]:

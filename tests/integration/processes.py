@@ -29,8 +29,8 @@ class Process:
 
     @property
     def module(self) -> str | None:
-        """What ``python -m`` runs in it."""
-        return self.command[self.command.index("-m") + 1] if "-m" in self.command[:-1] else None
+        """What a child runs: the agent names it before the channel."""
+        return self.command[self.command.index("--channel-fd") - 1] if "--channel-fd" in self.command else None
 
 
 def look() -> list[Process]:
