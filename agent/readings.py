@@ -18,8 +18,7 @@ from agent.loop.records import PipelineStatistics
 from agent.overview import Reading
 from agent.process.memory import pss_bytes
 from agent.serve.handle import Workers
-from agent.settings import MB
-from agent.types import PipelineName
+from agent.types import MB, PipelineName
 
 
 @dataclass(frozen=True)

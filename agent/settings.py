@@ -9,13 +9,10 @@ from pathlib import Path
 
 from agent.config.layers import Loaded
 from agent.config.schema import Config, DeviceSource, FileSource, ImagesSource, UrlSource, inference_threads
+from agent.deploy.loading import CPU
 from agent.deploy.records import DeploySettings, PipelineSettings
 from agent.process.messages import RegistryAccess, SourceSpec
-from agent.types import CameraName, PipelineName
-
-MB = 1_000_000
-
-PROVIDER_OF_LAST_RESORT = "CPUExecutionProvider"
+from agent.types import MB, CameraName, PipelineName
 
 
 def source_of(loaded: Loaded, camera: CameraName) -> SourceSpec:
@@ -55,9 +52,9 @@ def lossless_cameras(config: Config) -> frozenset[CameraName]:
 def deploy_settings(config: Config, cores: int) -> DeploySettings:
     """Return what deployment needs to know; the CPU always comes last among the providers."""
     deploy, inference = config.deploy, config.inference
-    wanted = tuple(name for name in inference.providers if name != PROVIDER_OF_LAST_RESORT)
+    wanted = tuple(name for name in inference.providers if name != CPU)
     return DeploySettings(
-        providers=(*wanted, PROVIDER_OF_LAST_RESORT),
+        providers=(*wanted, CPU),
         threads=inference_threads(inference, cores),
         spin=inference.spin,
         device_class=config.device.klass,

@@ -22,6 +22,9 @@ Digest = NewType("Digest", str)
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """What names of devices, cameras, pipelines, groups, models and zones look like."""
 
+MB = 1_000_000
+"""Bytes in the megabyte that figures and settings are given in."""
+
 Box = tuple[float, float, float, float]
 
 Task = Literal["detect", "classify"]

@@ -90,7 +90,7 @@ def _handle(channel: Channel, cameras: Cameras, message: AnyMessage, fd: int | N
             try:
                 cameras.attach(message, fd)
             except ChildError as error:
-                channel.send(Error(error.code, error.message, camera=message.camera))
+                channel.send(Error.of(error, camera=message.camera))
             return
         case Open():
             cameras.open(message)
@@ -109,7 +109,7 @@ def _handle(channel: Channel, cameras: Cameras, message: AnyMessage, fd: int | N
 def _end_at_once(channel: Channel, error: Stuck) -> None:
     log.error("capture.stuck", reason=error.message)
     try:
-        channel.send(Error(error.code, error.message, camera=error.camera))
+        channel.send(Error.of(error, camera=error.camera))
     finally:
         os._exit(EXIT_STUCK)
 

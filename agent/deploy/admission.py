@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-BYTES_PER_MB = 1_000_000
+from agent.types import MB
+
 FILE_FACTOR = 2.5
 """Weights, their repacked copies, and the tensors between layers, times the file."""
 WORKER_MB = 60.0
@@ -49,7 +50,7 @@ def need_of(*, measured_mb: float | None, required_mb: float | None, file_bytes:
         return Need(measured_mb, "measured on this host", known=True)
     if required_mb is not None:
         return Need(required_mb, "requires.memory_mb of its manifest", known=True)
-    return Need(WORKER_MB + FILE_FACTOR * file_bytes / BYTES_PER_MB, "estimated from its file", known=False)
+    return Need(WORKER_MB + FILE_FACTOR * file_bytes / MB, "estimated from its file", known=False)
 
 
 def admit(need: Need, *, available_mb: float | None, current_mb: float | None, floor_mb: float) -> Admission:

@@ -16,8 +16,8 @@ from agent.deploy.ports import WorkerPort
 from agent.deploy.records import DeploySettings
 from agent.errors import LookoutError
 from agent.registry.manifest import Budget
+from agent.types import MB
 
-BYTES_PER_MB = 1_000_000
 PERIOD_S = 0.1
 GROSS = 2.0
 """A trial shares the host and warms up: the budget itself is probation's to judge."""
@@ -34,7 +34,7 @@ def memory_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int, 
     if not stated:
         return _host_bytes() // 2, "half of this host's memory"
     megabytes, why = min(stated)
-    return round(megabytes * BYTES_PER_MB), why
+    return round(megabytes * MB), why
 
 
 class MemoryWatch:
@@ -70,8 +70,8 @@ class MemoryWatch:
         if now_bytes <= self._bound_bytes:
             return False
         self.reason = (
-            f"memory grew to {now_bytes / BYTES_PER_MB:.0f} MB in its trial, at most "
-            f"{self._bound_bytes / BYTES_PER_MB:.0f} MB are allowed ({self._why}); publish a smaller model"
+            f"memory grew to {now_bytes / MB:.0f} MB in its trial, at most "
+            f"{self._bound_bytes / MB:.0f} MB are allowed ({self._why}); publish a smaller model"
         )
         log.warning("trial.memory", reason=self.reason)
         self._worker.kill(self.reason)

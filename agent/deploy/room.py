@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import structlog
 
-from agent.deploy.admission import BYTES_PER_MB, Admission, Need, Way, admit, need_of
+from agent.deploy.admission import Admission, Need, Way, admit, need_of
 from agent.deploy.loading import Loaded, usable_variants
 from agent.deploy.parts import Parts
 from agent.deploy.records import SlotRelease, VariantRecord
 from agent.deploy.watching import memory_mb
 from agent.errors import MemoryShort, StorageError
 from agent.registry.store import StoredRelease
+from agent.types import MB
 
 log = structlog.get_logger(part="deploy")
 
@@ -35,7 +36,7 @@ def look(parts: Parts, stored: StoredRelease, now: Loaded | None) -> Admission:
     available = parts.available()
     admission = admit(
         need,
-        available_mb=None if available is None else available / BYTES_PER_MB,
+        available_mb=None if available is None else available / MB,
         current_mb=memory_mb(now),
         floor_mb=parts.settings.memory_floor_mb,
     )

@@ -22,7 +22,7 @@ from agent.clock import NS_PER_S, monotonic_ns
 from agent.deploy.golden import Comparison, Sighting, Tolerance, compare
 from agent.deploy.lanes import Cancel, Cancelled
 from agent.deploy.loading import Loaded, Loader
-from agent.deploy.memorywatch import BYTES_PER_MB, MemoryWatch, memory_bound
+from agent.deploy.memorywatch import MemoryWatch, memory_bound
 from agent.deploy.ports import InspectPort
 from agent.deploy.records import DeploySettings, Latency, VariantRecord
 from agent.errors import ChildDied, ChildHung, LookoutError, ModelError, StorageError, TrialFailed
@@ -30,7 +30,7 @@ from agent.process import rows
 from agent.process.messages import Output
 from agent.registry.manifest import Golden, Manifest
 from agent.registry.store import StoredRelease
-from agent.types import InputSpec
+from agent.types import MB, InputSpec
 
 RUNS = 10
 GROSS = 5.0
@@ -166,7 +166,7 @@ class Trial:
             load_ms=ready.load_ms,
             first_run_ms=ready.first_run_ms,
             latency_ms=latency,
-            memory_mb=max(loaded.worker.memory_bytes(), watch.peak_bytes) / BYTES_PER_MB,
+            memory_mb=max(loaded.worker.memory_bytes(), watch.peak_bytes) / MB,
             golden_images=len(golden),
             golden_matched=sum(one.matched for one in golden),
             golden_expected=sum(one.expected for one in golden),

@@ -11,7 +11,6 @@ import msgspec
 
 from agent.clock import NS_PER_S, rfc3339
 from agent.deploy.loading import Loaded
-from agent.deploy.memorywatch import BYTES_PER_MB
 from agent.deploy.ports import PipelinePort
 from agent.deploy.probation import Baseline, Bounds, Sample, Verdict, bounds_for, judge
 from agent.deploy.records import (
@@ -25,7 +24,7 @@ from agent.deploy.records import (
 )
 from agent.errors import LookoutError
 from agent.loop.records import LatencySummary, ServedSample, SwapSeen
-from agent.types import ModelName
+from agent.types import MB, ModelName
 
 
 def latency(summary: LatencySummary) -> Latency:
@@ -38,7 +37,7 @@ def memory_mb(loaded: Loaded | None) -> float | None:
     if loaded is None:
         return None
     try:
-        return loaded.worker.memory_bytes() / BYTES_PER_MB
+        return loaded.worker.memory_bytes() / MB
     except (LookoutError, OSError):
         return None
 

@@ -25,7 +25,6 @@ from agent.process.messages import Error, Hello, Inspect
 COPIES = 4
 """How often the file's content may lie in memory: its bytes, the parsed model, the checker's copy, and some air."""
 ROOM_BYTES = 256 * 1024 * 1024
-MAX_MESSAGE_CHARS = 12_000
 
 
 def serve(channel: Channel) -> None:
@@ -40,9 +39,9 @@ def serve(channel: Channel) -> None:
         channel.send(inspect_file(request, ask_runtime))
     except MemoryError:
         message = f"{request.name}: needs more memory to be read than {COPIES} times its size; publish a smaller model"
-        channel.send(Error(ModelError.code, message))
+        channel.send(Error.of(ModelError(message)))
     except LookoutError as error:
-        channel.send(Error(error.code, error.message[:MAX_MESSAGE_CHARS], error.field))
+        channel.send(Error.of(error))
 
 
 def _size(path: str) -> int:

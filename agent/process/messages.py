@@ -11,10 +11,13 @@ from typing import Literal
 
 import msgspec
 
+from agent.errors import LookoutError
 from agent.types import CameraName, ModelSpec, Role, TensorInfo, Timings
 
 PROTOCOL = 1
 MAX_BYTES = 64 * 1024
+MAX_ERROR_CHARS = 12_000
+"""At most 4 bytes each in UTF-8: an error fits one packet."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, tag_field="type"):
@@ -46,6 +49,11 @@ class Error(Message, frozen=True):
     field: str | None = None
     request: int | None = None
     camera: CameraName | None = None
+
+    @classmethod
+    def of(cls, error: LookoutError, *, request: int | None = None, camera: CameraName | None = None) -> Error:
+        """Tell what ``error`` says, cut to what fits one packet."""
+        return cls(error.code, error.message[:MAX_ERROR_CHARS], error.field, request, camera)
 
 
 class AttachRing(Message, frozen=True):

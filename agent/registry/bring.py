@@ -26,9 +26,7 @@ from agent.registry.reference import Reference, parse_reference
 from agent.registry.store import Store
 from agent.registry.transfer import Transfer
 from agent.registry.trust import Trust
-from agent.types import ModelName
-
-MB = 1_000_000
+from agent.types import MB, ModelName
 
 OnProgress = Callable[[Progress], None]
 log = structlog.get_logger(part="fetch")

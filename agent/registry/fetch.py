@@ -24,7 +24,6 @@ from agent.registry.bring import bring
 from agent.registry.survey import survey
 
 PROGRESS_EVERY_NS = NS_PER_S // 4
-MAX_MESSAGE_CHARS = 12_000  # at most 4 bytes each in UTF-8: an error fits one packet of 64 KiB
 
 log = structlog.get_logger(part="fetch")
 
@@ -64,7 +63,7 @@ def serve(channel: Channel) -> None:
         raise
     except LookoutError as error:
         log.warning("fetch.failed", code=error.code)
-        channel.send(Error(error.code, error.message[:MAX_MESSAGE_CHARS], error.field))
+        channel.send(Error.of(error))
     else:
         channel.send(answer)
 

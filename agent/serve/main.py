@@ -48,7 +48,7 @@ def main() -> int:
     except ChannelClosed:
         return 0
     except LookoutError as error:
-        channel.send(Error(error.code, error.message, field=error.field))
+        channel.send(Error.of(error))
         return EXIT_NOT_READY
     Stages(channel, detector).serve()
     return 0

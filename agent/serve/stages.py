@@ -187,7 +187,7 @@ class Stages:
                 return _output(job, answer, started_ns)
             except LookoutError as error:
                 job.error = error
-        return Error(job.error.code, job.error.message, field=job.error.field, request=job.request)
+        return Error.of(job.error, request=job.request)
 
 
 def _output(job: Job, answer: Answer, started_ns: int) -> Output:

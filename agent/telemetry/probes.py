@@ -18,10 +18,10 @@ import psutil
 import structlog
 
 from agent.process.memory import pss_bytes
+from agent.types import MB
 
 log = structlog.get_logger(part="telemetry")
 
-MB = 1_000_000
 
 CPU_SENSORS = ("cpu_thermal", "soc_thermal", "cpu-thermal", "soc-thermal", "coretemp", "k10temp", "zenpower")
 """Sensors of the processor, the best first: Raspberry Pi, Jetson and other boards, Intel, AMD."""

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import ChildError, ProgrammingError
+from agent.errors import ChildError, ModelError, ProgrammingError
 from agent.process.channel import Channel, ChannelClosed, ChannelFull
 from agent.process.messages import MAX_BYTES, Alive, Error, Grant, Hello, Stop
 
@@ -171,3 +171,9 @@ def test_only_a_packet_socket_is_a_channel():
         os.close(write)
         stream.close()
         far.close()
+
+
+def test_an_error_with_endless_words_still_fits_one_packet():
+    error = Error.of(ModelError("ü𝄞" * 100_000, field="model"), request=7)
+    assert len(msgspec.msgpack.encode(error)) < MAX_BYTES
+    assert (error.code, error.field, error.request) == ("bad_model", "model", 7)
