@@ -13,16 +13,27 @@ import msgspec
 from agent.config.schema import Report
 from agent.deploy.records import DeploymentStatus
 from agent.link.client import SessionStatistics
-from agent.link.messages import CameraState, Info, deploy_message, detections_message
+from agent.link.messages import (
+    CameraState,
+    Info,
+    LineState,
+    ZoneState,
+    deploy_message,
+    detections_message,
+    event_message,
+)
 from agent.link.topics import relative
 from agent.loop.ports import HealthSink, Sink
 from agent.loop.sinks import CameraSummary, HandOver, Reports, States
-from agent.types import Outgoing, Result
+from agent.types import Event, Outgoing, Result
 
 Item = Result | CameraSummary | DeploymentStatus | None
 """What is handed over; None: tell anew what the device is."""
 
 LIMIT = 256
+
+EVENT_PRIORITY = 5
+"""Above detections and telemetry, below what is retained and what answers a person."""
 
 
 class Announcer:
@@ -70,6 +81,15 @@ class Announcer:
             self._sessions = statistics.session
             self._queue.put(None)
 
+    def changed(self) -> None:
+        """Tell anew what the device is."""
+        self._queue.put(None)
+
+    def event(self, event: Event) -> None:
+        """Tell an event, on a pipeline's thread: not handed over, since that may drop, and no event may be."""
+        topic = relative("events", event.camera)
+        self._publish(Outgoing(topic, event_message(event), qos=1, stream=topic, priority=EVENT_PRIORITY, durable=True))
+
     def _tell(self, item: Item) -> None:
         if isinstance(item, Result):
             topic = relative("detections", item.frame.camera)
@@ -81,6 +101,10 @@ class Announcer:
                 health=item.health,
                 reason=item.reason,
                 fps=item.fps,
+                zones={name: ZoneState(counts, bool(counts)) for name, counts in item.zones.items()},
+                conditions=item.conditions,
+                changed_fps=item.changed_fps,
+                lines={name: LineState(*crossed) for name, crossed in item.lines.items()},
             )
             self._publish(_retained(relative("state", item.camera), state))
         elif self._info is not None:

@@ -6,6 +6,7 @@ in reverse. Parts never import one another; what they need of each other is hand
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import ExitStack
 from typing import Any
@@ -15,6 +16,7 @@ import structlog
 from agent import overview, settings
 from agent.announce import Announcer
 from agent.capture.handle import CaptureHandle
+from agent.capture.pool import CapturePool
 from agent.clock import NS_PER_S, monotonic_ns
 from agent.config.layers import Loaded
 from agent.config.places import Places, device_id, places, prepare
@@ -24,6 +26,7 @@ from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
 from agent.deploy.ledger import TrustLedger
 from agent.deploy.optimised import OptimisedCache
+from agent.errors import StorageError
 from agent.host import boot_id, describe, host_key
 from agent.inspect.client import InspectClient
 from agent.link.client import Session
@@ -33,12 +36,16 @@ from agent.link.publisher import Publisher
 from agent.link.topics import Topics
 from agent.logs.children import forward
 from agent.logs.setup import configure, log_unhandled
+from agent.loop.governor import Governor
 from agent.loop.pipeline import Pipeline
+from agent.loop.seeing import Seeing
 from agent.process.child import Spawner
+from agent.rates import EVERY_S, SENSORS, Rates
 from agent.readings import Readings
 from agent.registry.client import FetchClient
 from agent.registry.store import Store
 from agent.serve.handle import Workers
+from agent.snapshots import Snapshots
 from agent.supervise.heartbeat import Heartbeat, Heartbeats
 from agent.supervise.local import LocalServer
 from agent.supervise.lock import StateLock
@@ -76,6 +83,14 @@ def run(loaded: Loaded) -> int:
     return 0
 
 
+def boot_of(journal: Journal) -> int:
+    """Return the number of this start, which the journal counts only once the deployer has begun."""
+    try:
+        return journal.boots() + 1
+    except StorageError:  # the journal's own problem is told apart
+        return 0
+
+
 class Agent:
     """Every part of one device. Built whole, then started; ``stack`` undoes it. Main thread only."""
 
@@ -98,10 +113,14 @@ class Agent:
         self._workers = Workers(self._spawner)
         stack.callback(self._workers.close)
         self._publisher = Publisher(self._topics, MemoryOutbox(), pulse=self._beat("publisher"))
-        self._capture = CaptureHandle(self._spawner, pulse=self._beat("capture"))
+        self._capture = self._build_capture()
         self._announcer = Announcer(self._publisher.publish, self._config.report)
         self._deployer = self._build_deployer()
+        self._boot = boot_of(self._journal)
+        self._event_numbers = itertools.count(1)
         self._pipelines = {PipelineName(name): self._build_pipeline(name) for name in self._config.pipelines}
+        self._probes = Probes(host_probes(self._folders.state))
+        self._rates = self._build_rates()
         self._router = self._build_router()
         self._session = self._build_session()
         self._readings = self._build_readings()
@@ -118,6 +137,11 @@ class Agent:
 
     def _beat(self, name: str) -> Heartbeat:
         return self._beats.add(name, PATIENCE_S)
+
+    def _build_capture(self) -> CaptureHandle | CapturePool:
+        if self._config.capture.process == "per_camera":
+            return CapturePool(self._spawner, pulse=self._beat)
+        return CaptureHandle(self._spawner, pulse=self._beat("capture"))
 
     def _build_deployer(self) -> Deployer:
         store = Store(self._folders.state / "store")
@@ -152,11 +176,36 @@ class Agent:
             sinks=self._announcer.sinks,
             health_sinks=self._announcer.health_sinks,
             heartbeat=self._beat(f"pipeline-{name}"),
+            seeing=Seeing(
+                settings.seeing_settings(self._config, name), next_id=self._event_id, tell=self._announcer.event
+            ),
             lossless=settings.lossless_cameras(self._config) & set(cameras),
+            plans=settings.camera_plans(self._config, cameras),
+        )
+
+    def _build_rates(self) -> Rates:
+        governed = settings.governor_settings(self._config)
+        return Rates(
+            {
+                name: settings.camera_plans(self._config, map(CameraName, self._config.pipelines[name].cameras))
+                for name in self._pipelines
+            },
+            None if governed is None else Governor(governed),
+            read=lambda: self._probes.read(SENSORS),
+            cores=os.cpu_count() or 1,
+            limit=lambda name, limits: self._pipelines[name].limit(limits),
+            changed=self._announcer.changed,
         )
 
     def _build_router(self) -> Router:
-        rows = table(self._deployer, tuple(self._pipelines), device=self._device, uptime_s=self._uptime_s)
+        rows = table(
+            self._deployer,
+            tuple(self._pipelines),
+            device=self._device,
+            uptime_s=self._uptime_s,
+            snapshot=self._build_snapshots().take,
+            why_not=lambda: overview.why_not_of(self._readings.pipeline_statistics()),
+        )
         return Router(
             self._topics,
             rows,
@@ -166,6 +215,14 @@ class Agent:
             groups=self._config.device.groups,
             pulse=self._beat("commands"),
         )
+
+    def _build_snapshots(self) -> Snapshots:
+        watched = {
+            CameraName(camera): self._pipelines[PipelineName(name)]
+            for name, pipeline in self._config.pipelines.items()
+            for camera in pipeline.cameras
+        }
+        return Snapshots(watched, self._publisher.publish, zones=settings.overlay_zones(self._config))
 
     def _build_session(self) -> Session | None:
         """Return the session with the broker, None where no broker is configured."""
@@ -194,7 +251,12 @@ class Agent:
             uptime_s=self._uptime_s,
             distrust=lambda: self._fetch.distrust,
             clock_doubt=self._clock.doubt,
+            governed=self._rates.problem,
         )
+
+    def _event_id(self) -> str:
+        """Return the next event's id; any thread."""
+        return f"{self._boot}-{next(self._event_numbers)}"
 
     def _uptime_s(self) -> float:
         return (monotonic_ns() - self._started_ns) / NS_PER_S
@@ -233,11 +295,14 @@ class Agent:
         self._begin(
             Reporter(
                 self._publisher.publish,
-                Probes(host_probes(self._folders.state)),
+                self._probes,
                 interval_s=self._config.report.telemetry_s,
                 pipelines=self._readings.pipeline_statistics,
                 link=self._readings.link,
                 pulse=self._beat("telemetry"),
+                governor=self._rates.row,
+                chore=self._rates.look,
+                chore_s=EVERY_S,
             )
         )
         self._begin(Watchdog(self._beats, self._notifier))

@@ -1,12 +1,16 @@
-"""Imports structlog without Rich, which structlog's console part loads where it is installed: 4 MB a process.
+"""What a process does before it imports libraries that would take more than they are asked for.
 
-Neither the agent nor a child prints with Rich. Whoever wants the saving imports this before anything that imports
-structlog; ``lookout run`` does. Rich itself stays importable afterwards.
+Structlog comes without Rich, which its console part loads where it is installed: 4 MB a process. Neither the agent nor
+a child prints with Rich; it stays importable afterwards. NumPy's algebra starts no threads: the arrays of the agent are
+small, and its threads all have names. Whoever wants this imports it before structlog and NumPy; ``lookout run`` does.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def import_structlog() -> None:

@@ -5,7 +5,7 @@ One reading of the parts serves whoever asks: ``lookout status``, the ``info`` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.deploy.records import DeploymentStatus
@@ -13,10 +13,13 @@ from agent.link.client import SessionStatistics
 from agent.link.messages import Info, ModelInfo, Trust
 from agent.loop.records import CameraStatistics, PipelineStatistics
 from agent.supervise.status import BrokerStatus, CameraStatus, PipelineStatus, Status
-from agent.types import Digest, PipelineName
+from agent.types import CameraName, Digest, PipelineName
+from agent.vision.whynot import Facts, WhyNot, why_not
 
 HEALTHY = frozenset({"streaming", "ended"})
 STARTING = "opening"
+TROUBLE = frozenset({"stale", "frozen", "blurred", "moved"})
+"""Conditions of a camera's pictures that somebody has to look after; the dark is not."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ def degraded(reading: Reading) -> tuple[str, ...]:
             for camera in statistics.cameras.values()
             if camera.health not in HEALTHY
         ]
+        found += [
+            f"camera {camera.camera}: its picture is {condition}"
+            for camera in statistics.cameras.values()
+            for condition in camera.conditions
+            if condition in TROUBLE
+        ]
     if reading.session is not None and reading.session.state != "connected":
         why = reading.session.last_error.message if reading.session.last_error else "not connected yet"
         found.append(f"broker {reading.session.broker}: {why}")
@@ -81,7 +90,7 @@ def status(identity: Identity, reading: Reading) -> Status:
         pid=identity.pid,
         uptime_s=round(reading.uptime_s, 1),
         cameras=tuple(
-            _camera(pipeline, camera)
+            _camera(pipeline, statistics, camera)
             for pipeline, statistics in reading.pipelines.items()
             for camera in statistics.cameras.values()
         ),
@@ -95,7 +104,26 @@ def status(identity: Identity, reading: Reading) -> Status:
     )
 
 
-def _camera(pipeline: PipelineName, camera: CameraStatistics) -> CameraStatus:
+def why_not_of(pipelines: Iterable[PipelineStatistics]) -> dict[CameraName, WhyNot]:
+    """Say of each camera why it reports nothing, or that it does."""
+    return {name: _why_not(one, camera) for one in pipelines for name, camera in one.cameras.items()}
+
+
+def _why_not(pipeline: PipelineStatistics, camera: CameraStatistics) -> WhyNot:
+    return why_not(
+        Facts(
+            health=camera.health,
+            reason=camera.reason,
+            conditions=camera.conditions,
+            idle_s=camera.idle_s,
+            model=None if pipeline.current is None else pipeline.current.model,
+            sights=camera.sights,
+        )
+    )
+
+
+def _camera(pipeline: PipelineName, statistics: PipelineStatistics, camera: CameraStatistics) -> CameraStatus:
+    seeing = _why_not(statistics, camera)
     return CameraStatus(
         name=camera.camera,
         pipeline=pipeline,
@@ -105,7 +133,12 @@ def _camera(pipeline: PipelineName, camera: CameraStatistics) -> CameraStatus:
         answered=camera.answered,
         lost=camera.lost,
         skipped=camera.skipped,
+        gated=camera.gated,
         reason=camera.reason,
+        conditions=camera.conditions,
+        changed_fps=None if camera.changed_fps is None else round(camera.changed_fps, 1),
+        seeing=seeing.code,
+        why_not="" if seeing.code == "reporting" else seeing.message,
     )
 
 

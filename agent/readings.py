@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.capture.handle import CaptureHandle
+from agent.capture.pool import CapturePool
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
 from agent.errors import LookoutError, StorageError
@@ -29,7 +30,7 @@ class Readings:
     deployer: Deployer
     session: Session | None
     publisher: Publisher
-    capture: CaptureHandle
+    capture: CaptureHandle | CapturePool
     workers: Workers
     journal: Journal
     root: Path
@@ -38,6 +39,8 @@ class Readings:
     distrust: Callable[[], LookoutError | None] = lambda: None
     """Why the registry was not believed when it was last asked."""
     clock_doubt: Callable[[], str | None] = lambda: None
+    governed: Callable[[], str | None] = lambda: None
+    """Why the device works less than it could."""
 
     def take(self) -> Reading:
         """Look at all of them once."""
@@ -51,7 +54,9 @@ class Readings:
             uptime_s=self.uptime_s(),
             memory_mb=self.memory_mb(),
             trust=self._trust(),
-            problems=tuple(filter(None, (f"journal: {problem}" if problem else None, self.deployer.safe_mode))),
+            problems=tuple(
+                filter(None, (f"journal: {problem}" if problem else None, self.deployer.safe_mode, self.governed()))
+            ),
             boot=self._boot(),
             providers=self.workers.providers(),
             runs_on={worker.release.digest: worker.ready.providers for worker in self.workers.living()},

@@ -5,19 +5,106 @@ The schema is the operator's view; parts take small frozen records of their own 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from agent.config.layers import Loaded
-from agent.config.schema import Config, DeviceSource, FileSource, ImagesSource, UrlSource, inference_threads
+from agent.config.schema import (
+    Camera,
+    Config,
+    DeviceSource,
+    FileSource,
+    GstreamerSource,
+    ImagesSource,
+    PatternSource,
+    PicameraSource,
+    Shape,
+    UrlSource,
+    Zone,
+    inference_threads,
+)
 from agent.deploy.loading import CPU
 from agent.deploy.records import DeploySettings, PipelineSettings
-from agent.process.messages import RegistryAccess, SourceSpec
+from agent.loop.governor import GovernorSettings
+from agent.loop.plan import CameraPlan, Quiet
+from agent.loop.seeing import SeeingSettings
+from agent.process.messages import MotionSpec, OverlayZone, RegistryAccess, SourceSpec, View
 from agent.types import MB, CameraName, PipelineName
+from agent.vision.filters import Limits
+from agent.vision.gate import GateSettings
+from agent.vision.track import TrackSettings
+from agent.vision.zones import ZoneSpec
 
 
 def source_of(loaded: Loaded, camera: CameraName) -> SourceSpec:
     """Return where a camera's frames come from; relative paths start from the folder of the configuration file."""
-    source = loaded.config.cameras[camera].source
+    section = loaded.config.cameras[camera]
+    return msgspec.structs.replace(_spec(loaded, section), view=view_of(section), motion=motion_of(section))
+
+
+def view_of(camera: Camera) -> View:
+    """Return how a camera's picture is turned, cut and masked."""
+    return View(camera.rotate, camera.crop, camera.masks, camera.mask_inference)
+
+
+def motion_of(camera: Camera) -> MotionSpec | None:
+    """Return how motion is measured; None where nothing is gated by it."""
+    motion = camera.motion
+    return MotionSpec(motion.contrast, motion.include, motion.exclude) if is_gated(camera) else None
+
+
+def is_gated(camera: Camera) -> bool:
+    """Return whether the motion gate leaves frames of this camera out; of a lossless one only where that was asked."""
+    return camera.motion.enabled and (camera.motion.lossless or getattr(camera.source, "pace", "") != "lossless")
+
+
+def camera_plans(config: Config, cameras: Iterable[CameraName]) -> dict[CameraName, CameraPlan]:
+    """Return how these cameras take part in their pipeline."""
+    return {name: _plan(config.cameras[name]) for name in cameras}
+
+
+def _plan(camera: Camera) -> CameraPlan:
+    motion = camera.motion
+    gate = GateSettings(motion.min_area, motion.hold_s, motion.every_s, motion.recheck_s)
+    quiet = tuple(Quiet(_minute(hours.from_), _minute(hours.to), hours.max_fps) for hours in camera.quiet)
+    return CameraPlan(camera.weight, camera.max_fps, quiet, gate if is_gated(camera) else None)
+
+
+def _minute(clock: str) -> int:
+    """Return the minute of the day that ``HH:MM`` is."""
+    hour, minute = clock.split(":")
+    return int(hour) * 60 + int(minute)
+
+
+def governor_settings(config: Config) -> GovernorSettings | None:
+    """Return when the device works less; None: never."""
+    section = config.governor
+    if not section.enabled:
+        return None
+    return GovernorSettings(
+        temperature_c=section.temperature_c,
+        cool_c=section.cool_c,
+        throttling=section.throttling,
+        load=section.load,
+        steps_fps=section.steps_fps,
+        settle_s=section.settle_s,
+        recover_s=section.recover_s,
+    )
+
+
+def overlay_zones(config: Config) -> dict[CameraName, tuple[OverlayZone, ...]]:
+    """Return the zones and lines that are drawn into each camera's pictures."""
+    found: dict[CameraName, tuple[OverlayZone, ...]] = {}
+    for name, zone in config.zones.items():
+        camera = CameraName(zone.camera)
+        found[camera] = (*found.get(camera, ()), OverlayZone(zone.polygon or zone.line or (), name))
+    return found
+
+
+def _spec(loaded: Loaded, camera: Camera) -> SourceSpec:
+    source = camera.source
     match source:
         case FileSource():
             return SourceSpec(
@@ -29,7 +116,37 @@ def source_of(loaded: Loaded, camera: CameraName) -> SourceSpec:
             )
         case UrlSource():
             return SourceSpec(
-                "url", source.url, open_timeout_ms=source.open_timeout_ms, read_timeout_ms=source.read_timeout_ms
+                "url",
+                source.url,
+                open_timeout_ms=source.open_timeout_ms,
+                read_timeout_ms=source.read_timeout_ms,
+                transport=source.transport,
+            )
+        case GstreamerSource():
+            return SourceSpec(
+                "gstreamer",
+                source.pipeline,
+                open_timeout_ms=source.open_timeout_ms,
+                read_timeout_ms=source.read_timeout_ms,
+            )
+        case PicameraSource():
+            return SourceSpec(
+                "picamera2",
+                str(source.number),
+                fps=source.fps,
+                width=source.width,
+                height=source.height,
+                read_timeout_ms=source.read_timeout_ms,
+            )
+        case PatternSource():
+            return SourceSpec(
+                "pattern",
+                "pattern",
+                pace=source.pace,
+                fps=source.fps,
+                width=source.width,
+                height=source.height,
+                seed=source.seed,
             )
         case DeviceSource():
             return SourceSpec(
@@ -97,6 +214,50 @@ def pipeline_settings(loaded: Loaded) -> tuple[PipelineSettings, ...]:
         )
         for name, pipeline in loaded.config.pipelines.items()
     )
+
+
+def seeing_settings(config: Config, pipeline: str) -> SeeingSettings:
+    """Return what becomes of one pipeline's answers: tracks, thresholds, zones, events."""
+    section = config.pipelines[pipeline]
+    tracking = section.tracking
+    zones: dict[CameraName, tuple[ZoneSpec, ...]] = {}
+    for name, zone in config.zones.items():
+        if zone.camera in section.cameras:
+            camera = CameraName(zone.camera)
+            zones[camera] = (*zones.get(camera, ()), zone_spec(name, zone))
+    return SeeingSettings(
+        tracking=TrackSettings(
+            enabled=tracking.enabled,
+            match_iou=tracking.match_iou,
+            min_hits=tracking.min_hits,
+            max_age_s=tracking.max_age_s,
+            stationary_s=tracking.stationary_s,
+        ),
+        high_score=tracking.high_score,
+        remap=dict(section.remap),
+        scores=dict(section.scores),
+        shapes={label: _limits(shape) for label, shape in section.shapes.items()},
+        zones=zones,
+        update_s=config.report.event_update_s,
+        kinds=frozenset(config.report.events),
+    )
+
+
+def zone_spec(name: str, zone: Zone) -> ZoneSpec:
+    """Return a zone, a line or a mask of objects."""
+    return ZoneSpec(
+        name=name,
+        points=zone.polygon or zone.line or (),
+        mask=zone.ignore,
+        labels=None if zone.labels is None else frozenset(zone.labels),
+        limits={label: _limits(limits, limits.score) for label, limits in zone.limits.items()},
+        inertia=zone.inertia,
+        loiter_s=zone.loiter_s,
+    )
+
+
+def _limits(shape: Shape, score: float = 0.0) -> Limits:
+    return Limits(score, shape.min_area, shape.max_area, shape.min_ratio, shape.max_ratio)
 
 
 def registry_access(loaded: Loaded, state: Path) -> RegistryAccess:

@@ -59,6 +59,26 @@ class Detection(msgspec.Struct, frozen=True):
     track: int | None = None
 
 
+class Track(msgspec.Struct, frozen=True):
+    """An object followed over frames, as it was last seen. A camera uses an ``id`` once within a start of the agent.
+
+    ``label`` is voted over all sightings, ``score`` smoothed over them, ``top_score`` the best one. ``velocity`` is
+    that of the box' centre, pixels of the source frame a second. ``stationary``: it has not moved for a while.
+    """
+
+    id: int
+    label: str
+    score: float
+    top_score: float
+    box: Box
+    first_seen_ns: int
+    last_seen_ns: int
+    first_seen_utc_ms: int
+    last_seen_utc_ms: int
+    stationary: bool = False
+    velocity: tuple[float, float] = (0.0, 0.0)
+
+
 class Classification(msgspec.Struct, frozen=True):
     """A class of the whole frame, best first in a result."""
 
@@ -84,10 +104,22 @@ class ReleaseId(msgspec.Struct, frozen=True):
     digest: Digest
 
 
+class Scene(msgspec.Struct, frozen=True):
+    """What tracks say a camera sees: how many of each label, the same in each zone, ``in`` and ``out`` of each line.
+
+    Tracks outlast frames in which their object was missed, so these counts do not flicker. Crossings are counted since
+    the agent started.
+    """
+
+    counts: dict[str, int] = {}
+    zones: dict[str, dict[str, int]] = {}
+    lines: dict[str, tuple[int, int]] = {}
+
+
 class Result(msgspec.Struct, frozen=True):
     """The answer for one frame: ``detections`` for a detector, ``classes`` for a classifier, the other is None.
 
-    ``latency_ms`` is from capture to the moment the agent had the answer.
+    ``latency_ms`` is from capture to the moment the agent had the answer. ``scene`` is None where nothing is tracked.
     """
 
     frame: FrameRef
@@ -96,6 +128,34 @@ class Result(msgspec.Struct, frozen=True):
     classes: tuple[Classification, ...] | None
     timings: Timings
     latency_ms: float
+    scene: Scene | None = None
+
+
+EventType = Literal["new", "update", "end"]
+EventKind = Literal["track", "zone", "line"]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """``new``, ``update`` or ``end`` of a track (kind ``track``), of its stay in a zone, or its crossing of a line.
+
+    ``id`` is ``<boot counter>-<sequence>``; ``zones`` are those the track is in now, ``entered`` all it was ever in.
+    ``place`` names the zone or line that a ``zone`` or ``line`` event is about; ``direction`` says which way a line
+    was crossed. ``dwell_s``: how long the stay in the zone has lasted; ``loitering``: as long as the zone calls so.
+    """
+
+    id: str
+    type: EventType
+    at_utc_ms: int
+    camera: CameraName
+    release: ReleaseId
+    track: Track
+    zones: tuple[str, ...] = ()
+    entered: tuple[str, ...] = ()
+    kind: EventKind = "track"
+    place: str | None = None
+    direction: Literal["in", "out"] | None = None
+    dwell_s: float | None = None
+    loitering: bool = False
 
 
 # --- what a model wants and gives: the part of a manifest that inference needs -------------------------------------

@@ -7,16 +7,25 @@ is journalled, and what becomes of it shows on ``deploy/<pipeline>``.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from agent.deploy.records import Accepted, DeployOptions, StoredModel
 from agent.errors import CommandError
-from agent.link.messages import DevicePing, ModelCancel, ModelDeploy, ModelList, ModelRollback
-from agent.link.verbs import Verb, verb
-from agent.types import PipelineName
+from agent.link.messages import (
+    CameraSnapshot,
+    DeviceDiagnose,
+    DevicePing,
+    ModelCancel,
+    ModelDeploy,
+    ModelList,
+    ModelRollback,
+)
+from agent.link.verbs import Deferred, Verb, verb
+from agent.types import CameraName, PipelineName
+from agent.vision.whynot import WhyNot
 
 
 class Deployments(Protocol):
@@ -47,6 +56,12 @@ class Models(msgspec.Struct, frozen=True):
     models: tuple[StoredModel, ...]
 
 
+class Diagnosis(msgspec.Struct, frozen=True):
+    """Answer of ``device/diagnose``: of each camera, why it reports nothing (code ``reporting``: it does)."""
+
+    cameras: dict[str, WhyNot]
+
+
 class Pong(msgspec.Struct, frozen=True):
     """Answer of ``device/ping``; ``uptime_s`` is the agent's."""
 
@@ -55,9 +70,18 @@ class Pong(msgspec.Struct, frozen=True):
 
 
 def table(
-    deployments: Deployments, pipelines: Sequence[PipelineName], *, device: str, uptime_s: Callable[[], float]
+    deployments: Deployments,
+    pipelines: Sequence[PipelineName],
+    *,
+    device: str,
+    uptime_s: Callable[[], float],
+    snapshot: Callable[[CameraSnapshot], Deferred] | None = None,
+    why_not: Callable[[], Mapping[CameraName, WhyNot]] = dict,
 ) -> tuple[Verb, ...]:
-    """Return the rows for a device with these pipelines."""
+    """Return the rows for a device with these pipelines; ``snapshot`` has a picture taken.
+
+    ``why_not`` says of each camera why it reports nothing.
+    """
 
     def deploy(args: ModelDeploy) -> Accepted:
         options = DeployOptions(args.shadow_frames, args.min_agreement, moment(args.not_before))
@@ -75,13 +99,27 @@ def table(
     def ping(_: DevicePing) -> Pong:
         return Pong(device, uptime_s())
 
-    return (
+    def diagnose(args: DeviceDiagnose) -> Diagnosis:
+        found = why_not()
+        if args.camera is None:
+            return Diagnosis({str(name): reason for name, reason in found.items()})
+        camera = CameraName(args.camera)
+        if camera not in found:
+            known = ", ".join(found)
+            raise CommandError(
+                f"args.camera: {camera!r} is no camera of this device; it has {known}", field="args.camera"
+            )
+        return Diagnosis({camera: found[camera]})
+
+    rows = (
         verb("model/deploy", ModelDeploy, deploy),
         verb("model/cancel", ModelCancel, cancel),
         verb("model/rollback", ModelRollback, rollback),
         verb("model/list", ModelList, list_models, repeatable=True),
         verb("device/ping", DevicePing, ping, repeatable=True),
+        verb("device/diagnose", DeviceDiagnose, diagnose, repeatable=True),
     )
+    return rows if snapshot is None else (*rows, verb("camera/snapshot", CameraSnapshot, snapshot, repeatable=True))
 
 
 def moment(text: str | None) -> int | None:

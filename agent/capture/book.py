@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agent.errors import ProgrammingError
-from agent.process.messages import Frame, Health, NeedRing, Open, SourceSpec
+from agent.process.messages import Frame, Health, NeedRing, Open, Rendered, SourceSpec
 from agent.types import CameraName
 
 Listener = TypeVar("Listener")
@@ -61,7 +61,7 @@ class Book(Generic[Listener]):
         known = self._cameras.get(camera)
         return known is not None and known.ring_needed
 
-    def note(self, message: Health | NeedRing | Frame) -> Listener | None:
+    def note(self, message: Health | NeedRing | Frame | Rendered) -> Listener | None:
         """Take note of a message; return who is to hear it, None where it is about no camera of now."""
         camera = self._cameras.get(message.camera)
         if camera is None:
@@ -74,7 +74,7 @@ class Book(Generic[Listener]):
             camera.ended = message.state == "ended"
         elif isinstance(message, NeedRing):
             camera.ring_needed = True
-        else:
+        elif isinstance(message, Frame):
             camera.index = message.source_index + 1
             camera.sequence = message.sequence + 1
             camera.skipped = message.skipped

@@ -15,9 +15,21 @@ import structlog
 
 from agent.capture.grabber import Grabber, Position, Stuck
 from agent.capture.slots import Slots
-from agent.capture.source import Source
+from agent.capture.source import Picture, Source
+from agent.capture.view import viewed
 from agent.clock import NS_PER_S, monotonic_ns
-from agent.process.messages import AttachRing, Close, DetachRing, Grant, Health, Message, Open, SourceSpec
+from agent.process.messages import (
+    AttachRing,
+    Close,
+    DetachRing,
+    Grant,
+    Health,
+    Message,
+    Open,
+    Points,
+    Render,
+    SourceSpec,
+)
 from agent.process.ring import RingMemory
 from agent.types import CameraName
 
@@ -85,14 +97,23 @@ class Cameras:
         if (camera := self._open.get(message.camera)) is not None:
             camera.slots.grant(message.generation, message.slot)
 
+    def picture_of(self, message: Render) -> tuple[Picture | None, tuple[Points, ...]]:
+        """Return the frame that a picture is wanted of (None: it is gone), and the masks that must lie over it."""
+        camera = self._open.get(message.camera)
+        if camera is None:
+            return None, ()
+        return camera.slots.look(message.generation, message.slot), camera.opened.source.view.masks
+
     def check(self, now_ns: int) -> None:
-        """Replace grabbers that hang. Raises :class:`Stuck` where the process has to end."""
+        """Replace grabbers that hang, tell the others' health. Raises :class:`Stuck` where the process has to end."""
         for camera in self._open.values():
             if camera.grabber.crashed():
                 raise Stuck(camera.grabber.camera, "its thread ended by a bug, see the last words")
             position = camera.grabber.abandon(now_ns)
             if position is not None:
                 self._replace(camera, position, now_ns)
+            else:
+                camera.grabber.report(now_ns)
         self._abandoned = [gone for gone in self._abandoned if not gone.grabber.join(0)]
         for gone in self._abandoned:
             if now_ns - gone.since_ns > self.stuck_s * NS_PER_S:
@@ -109,7 +130,7 @@ class Cameras:
     def _start(self, opened: Open, slots: Slots, position: Position) -> Grabber:
         make = self.sources[opened.source.kind]
         grabber = Grabber(
-            opened.camera, opened.source, make(opened.source), slots, self.send,
+            opened.camera, opened.source, viewed(make(opened.source), opened.source.view), slots, self.send,
             position=position, chance=random.random,
         )  # fmt: skip
         grabber.start()

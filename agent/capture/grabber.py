@@ -25,12 +25,14 @@ from agent.capture.pace import Pace, sane_fps
 from agent.capture.reconnect import Backoff, Reconnect
 from agent.capture.slots import Slot, Slots
 from agent.capture.source import CameraStalled, Picture, Source
+from agent.capture.watching import Watching
 from agent.clock import NS_PER_S, monotonic_ns, utc_ms
 from agent.errors import CameraError, ChildError
 from agent.process.messages import Frame, Health, Message, NeedRing, SourceSpec
 from agent.process.ring import MAX_SIDE
 from agent.redact import redact
 from agent.types import CameraName
+from agent.vision.motion import Motion
 
 log = structlog.get_logger(part="capture")
 
@@ -58,6 +60,19 @@ class Stuck(ChildError):
 
 class _Stopped(Exception):
     """The grabber was stopped or abandoned: unwind, say nothing more."""
+
+
+def _motion(spec: SourceSpec) -> Motion | None:
+    """Return what measures motion, None where nobody asked for it."""
+    asked = spec.motion
+    if asked is None:
+        return None
+    return Motion(contrast=asked.contrast, include=asked.include, exclude=asked.exclude)
+
+
+def _is_watched(source: Source, spec: SourceSpec) -> bool:
+    """Whether the pictures' health says something: those of a camera, or of what plays like one."""
+    return source.live or (spec.kind != "images" and spec.pace == "realtime")
 
 
 class Grabber:
@@ -91,6 +106,9 @@ class Grabber:
         self._deadline_ns: int | None = None
         self._state: tuple[State | None, str] = (None, "")
         self._streaming_ns: int | None = None
+        self._declared_fps = 0.0
+        self._watching = Watching() if _is_watched(source, spec) else None
+        self._motion = _motion(spec)
         self._thread = threading.Thread(target=self._run, name=f"lookout-grab-{camera}", daemon=True)
 
     def start(self) -> None:
@@ -124,6 +142,19 @@ class Grabber:
                 raise Stuck(self.camera, "hangs while it writes a frame")
             self._stop.set()
             return self._position
+
+    def report(self, now_ns: int) -> None:
+        """Tell what became of the pictures' health, where the camera streams. The reader loop calls it each second."""
+        if self._watching is None:
+            return
+        with self._gate:
+            if self._stop.is_set() or self._state[0] != "streaming":
+                return
+            found = self._watching.news(now_ns)
+            if found is not None:
+                self._send(
+                    Health(self.camera, "streaming", "", self._declared_fps, found.conditions, found.changed_fps)
+                )
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
@@ -161,6 +192,8 @@ class Grabber:
     def _stream(self) -> None:
         """Hand frames over until the end of a source that is not looped. Raises CameraError, _Stopped."""
         self._tell("opening")
+        if self._watching is not None:
+            self._watching.reopened()
         self._open(self._position.index)
         pace = None
         if not self._source.live and self._spec.pace == "realtime":
@@ -197,6 +230,8 @@ class Grabber:
         """Get the grabbed frame to the agent, or drop it."""
         if pace is not None:
             self._sleep_until(pace.due_ns(monotonic_ns()))
+        if self._watching is not None:
+            self._watching.came(monotonic_ns())
         slot = self._slots.wait() if self._waits() else self._slots.take()
         if slot is None and not self._may_need_ring():
             self._skip(index)
@@ -208,11 +243,14 @@ class Grabber:
             if slot is None:
                 self._skip(index)
                 return
+        if self._watching is not None:
+            self._watching.look(slot.memory, at_ns)
         sequence = self._position.sequence
         frame = Frame(
             camera=self.camera, generation=slot.generation, slot=slot.number, sequence=sequence,
             source_index=sequence if self._source.live else index,
             at_ns=at_ns, at_utc_ms=at_utc_ms, skipped=self._position.skipped,
+            motion=1.0 if self._motion is None else self._motion(slot.memory, at_ns),
         )  # fmt: skip
         with self._said():
             self._send(frame)
@@ -264,6 +302,7 @@ class Grabber:
         if self._streaming_ns is None:
             self._streaming_ns = monotonic_ns()
             fps = self._source.fps if pace is None else sane_fps(self._spec.fps, self._source.fps)
+            self._declared_fps = fps
             self._tell("streaming", fps=fps)
 
     def _tell(self, state: State, reason: str = "", fps: float = 0.0) -> None:

@@ -12,6 +12,7 @@ and answers that one with a *new* generation. Until ``need_ring`` was told, atta
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import threading
@@ -40,6 +41,8 @@ from agent.process.messages import (
     Hello,
     Message,
     NeedRing,
+    Render,
+    Rendered,
     SourceSpec,
 )
 from agent.process.ring import RingMemory
@@ -48,6 +51,7 @@ from agent.types import CameraName
 log = structlog.get_logger(part="capture")
 
 HUNG_S = 3.0
+MAX_PICTURE_BYTES = 8_000_000
 DYING_S = 1.0
 START_S = 30.0
 """How long the imports of a starting process may take: seconds on a Pi under load."""
@@ -77,6 +81,9 @@ class CameraEvents(Protocol):
     def health(self, message: Health) -> None:
         """Take note of a change of the camera's state."""
 
+    def rendered(self, message: Rendered, jpeg: bytes) -> None:
+        """Take a picture that was asked for by ``render``, or the reason why there is none (``problem``)."""
+
     def capture_lost(self, camera: CameraName, reason: str) -> None:
         """Take granted slots back: the process was reaped. The camera will be opened anew."""
 
@@ -101,9 +108,15 @@ class CaptureHandle:
     """The capture process as the agent sees it."""
 
     def __init__(
-        self, spawner: Spawner, *, chance: Callable[[], float] = random.random, pulse: Pulse | None = None
+        self,
+        spawner: Spawner,
+        *,
+        chance: Callable[[], float] = random.random,
+        pulse: Pulse | None = None,
+        name: str = "capture",
     ) -> None:
         self._spawner = spawner
+        self._spec = dataclasses.replace(SPEC, name=name)
         self._pulse = pulse
         self._chance = chance
         self._lock = threading.Lock()
@@ -113,7 +126,7 @@ class CaptureHandle:
         self._restarts = 0
         self._last_reason = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lookout-capture-reader", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"lookout-{name}-reader", daemon=True)
 
     def start(self) -> None:
         """Start the thread, and by it the process. Cameras may be opened before or after."""
@@ -152,6 +165,10 @@ class CaptureHandle:
     def grant(self, camera: CameraName, generation: int, slot: int) -> None:
         """Let the camera write into a slot. Ignored while the process is down: ``capture_lost`` follows."""
         self._send_about(camera, Grant(camera, generation, slot))
+
+    def render(self, message: Render) -> None:
+        """Have a picture made of a slot that is leased for it; ``rendered`` follows, or ``capture_lost``."""
+        self._send_about(message.camera, message)
 
     @property
     def pid(self) -> int | None:
@@ -208,7 +225,7 @@ class CaptureHandle:
         """Start a process and read from it until it is gone and reaped; return why, in words."""
         self._waiting(START_S)
         try:
-            child = self._spawner.start(SPEC)
+            child = self._spawner.start(self._spec)
         except ChildError as error:
             return error.message
         with self._lock:
@@ -274,6 +291,9 @@ class CaptureHandle:
 
     def _dispatch(self, received: tuple[AnyMessage, int | None]) -> None:
         message, fd = received
+        if isinstance(message, Rendered):
+            self._dispatch_picture(message, fd)
+            return
         if fd is not None:
             os.close(fd)  # nobody asked for it
         if isinstance(message, Error):
@@ -284,6 +304,13 @@ class CaptureHandle:
             if events is not None:
                 _tell(events, message)
 
+    def _dispatch_picture(self, message: Rendered, fd: int | None) -> None:
+        message, jpeg = _read_picture(message, fd)
+        with self._lock:
+            events = self._book.note(message)
+        if events is not None:
+            events.rendered(message, jpeg)
+
     def _tell_lost(self, reason: str) -> None:
         with self._lock:
             self._restarts += 1
@@ -291,6 +318,21 @@ class CaptureHandle:
             lost = self._book.lost()
         for camera, events in lost:
             events.capture_lost(camera, reason)
+
+
+def _read_picture(message: Rendered, fd: int | None) -> tuple[Rendered, bytes]:
+    """Read what came along, and close it; capture parses foreign input, so what it says of the size is checked."""
+    problem, jpeg = message.problem, b""
+    if fd is not None:
+        try:
+            jpeg = os.pread(fd, min(max(0, message.size_bytes), MAX_PICTURE_BYTES), 0)
+        except OSError as error:
+            problem = f"the picture cannot be read: {error.strerror}"
+        finally:
+            os.close(fd)
+    if not problem and (not jpeg or len(jpeg) != message.size_bytes):
+        problem = f"capture promised a picture of {message.size_bytes} bytes and sent {len(jpeg)}"
+    return msgspec.structs.replace(message, problem=problem), b"" if problem else jpeg
 
 
 def _tell(events: CameraEvents, message: Health | NeedRing | Frame) -> None:

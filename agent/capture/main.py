@@ -17,8 +17,12 @@ import structlog
 
 from agent.capture.cameras import Cameras, Sources
 from agent.capture.grabber import Stuck
+from agent.capture.gstreamer import GstreamerSource
 from agent.capture.images import ImagesSource
 from agent.capture.opencv import DeviceSource, FileSource, UrlSource
+from agent.capture.pattern import PatternSource
+from agent.capture.picamera import PicameraSource
+from agent.capture.render import Renderer
 from agent.clock import NS_PER_S, monotonic_ns
 from agent.errors import ChildError
 from agent.process import lifeline
@@ -33,6 +37,7 @@ from agent.process.messages import (
     Grant,
     Hello,
     Open,
+    Render,
     Stop,
 )
 
@@ -43,6 +48,9 @@ SOURCES: Sources = {
     "images": ImagesSource,
     "url": UrlSource,
     "device": DeviceSource,
+    "gstreamer": GstreamerSource,
+    "picamera2": PicameraSource,
+    "pattern": PatternSource,
 }
 ALIVE_NS = NS_PER_S
 STOP_S = 1.0
@@ -55,7 +63,7 @@ def main() -> None:
     cv2.setNumThreads(1)  # grabbers are the threads; OpenCV's pool would only add more
     cameras = Cameras(SOURCES, channel.send)
     try:
-        serve(channel, cameras)
+        serve(channel, cameras, Renderer(channel.send))
     except ChannelClosed:
         log.info("capture.agent_gone")
     except Stuck as error:
@@ -64,7 +72,7 @@ def main() -> None:
         os._exit(0)  # a thread in native code would crash while the interpreter goes down under it
 
 
-def serve(channel: Channel, cameras: Cameras) -> None:
+def serve(channel: Channel, cameras: Cameras, renderer: Renderer) -> None:
     """Read messages until ``Stop``. Raises :class:`ChannelClosed`, :class:`Stuck`."""
     versions = {"opencv": cv2.__version__, "numpy": np.__version__, "python": sys.version.split()[0]}
     channel.send(Hello("capture", os.getpid(), versions=versions))
@@ -81,6 +89,9 @@ def serve(channel: Channel, cameras: Cameras) -> None:
         message, fd = received
         if isinstance(message, Stop):
             return
+        if isinstance(message, Render):
+            renderer.ask(message, *cameras.picture_of(message))
+            continue
         _handle(channel, cameras, message, fd)
 
 

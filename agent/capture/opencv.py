@@ -19,6 +19,7 @@ import structlog
 
 from agent.capture.pace import HIGHEST_FPS
 from agent.capture.source import CameraStalled, Picture
+from agent.capture.transport import choose
 from agent.errors import CameraError
 from agent.process.messages import SourceSpec
 
@@ -92,7 +93,7 @@ class FileSource(_Video):
             self._next = max(0, int(capture.get(cv2.CAP_PROP_POS_FRAMES)))
 
 
-class _Live(_Video):
+class LiveSource(_Video):
     """A source that is judged by the time between its frames. It counts frames on across connections."""
 
     @property
@@ -112,7 +113,7 @@ class _Live(_Video):
         return index
 
 
-class UrlSource(_Live):
+class UrlSource(LiveSource):
     """RTSP, HTTP and whatever else FFmpeg opens by URL."""
 
     def __init__(self, spec: SourceSpec) -> None:
@@ -126,6 +127,7 @@ class UrlSource(_Live):
             cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._spec.read_timeout_ms,
             cv2.CAP_PROP_N_THREADS, _DECODER_THREADS,
         ]  # fmt: skip
+        choose(self._spec.transport)
         capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG, parameters)
         timeout_s = self._spec.open_timeout_ms / 1000
         self._opened(capture, f"cannot be opened within {timeout_s:g} s: check address, path, user name and password")
@@ -155,7 +157,7 @@ class UrlSource(_Live):
         self._drained = True
 
 
-class DeviceSource(_Live):
+class DeviceSource(LiveSource):
     """A V4L2 device by path or index."""
 
     def open(self, start_index: int) -> None:
@@ -183,8 +185,19 @@ class DeviceSource(_Live):
             given = float(self._capture.get(prop))
             if abs(given - wish) > 0.5:
                 log.warning("capture.wish_refused", device=self.name, key=key, wish=wish, given=given)
+        if spec.fourcc is not None:
+            given_format = _fourcc(self._capture.get(cv2.CAP_PROP_FOURCC))
+            if given_format != spec.fourcc:
+                log.warning(
+                    "capture.wish_refused", device=self.name, key="fourcc", wish=spec.fourcc, given=given_format
+                )
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if 0.0 < fps <= HIGHEST_FPS else 0.0
+
+
+def _fourcc(code: float) -> str:
+    """Return a pixel format's four letters."""
+    return int(code).to_bytes(4, "little", signed=code < 0).decode("ascii", "replace")
 
 
 def _bgr(picture: Any, name: str) -> Picture:

@@ -103,6 +103,17 @@ class Slots:
                 self._changed.wait()
         return None
 
+    def look(self, generation: int, index: int) -> Picture | None:
+        """Return a slot's frame, for whoever the agent leased it to; None where its generation is gone.
+
+        What is returned stays readable when the ring goes.
+        """
+        with self._changed:
+            ring = self._ring
+            if ring is None or generation != self._generation or not 0 <= index < ring.slots:
+                return None
+            return ring.frame(index)
+
     def give_back(self, slot: Slot) -> None:
         """Put a slot that was taken and not used back."""
         with self._changed:

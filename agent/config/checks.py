@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.config.keypath import KeyPath
+from agent.config.polygons import complaints
 
 _LOOPBACK = re.compile(r"http://([^/@]*@)?(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?(/|$)")
 
@@ -43,7 +44,13 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 def clashes(tree: Mapping[str, Any]) -> tuple[Clash, ...]:
     """Return every contradiction between keys of a raw or a dumped configuration."""
-    return (*_memberships(tree), *_credentials(_map(tree.get("mqtt"))), *_registry(_map(tree.get("registry"))))
+    return (
+        *_memberships(tree),
+        *_zones(tree),
+        *_remapped(tree),
+        *_credentials(_map(tree.get("mqtt"))),
+        *_registry(_map(tree.get("registry"))),
+    )
 
 
 def _map(value: Any) -> Mapping[str, Any]:
@@ -69,6 +76,82 @@ def _memberships(tree: Mapping[str, Any]) -> Iterator[Clash]:
         if camera not in owner:
             hint = "name it in the cameras of one pipeline, or remove it"
             yield Clash(("cameras", camera), "no pipeline watches this camera", hint)
+
+
+def _zones(tree: Mapping[str, Any]) -> Iterator[Clash]:
+    """Check that a zone is one thing, somewhere in the picture of a camera that is there."""
+    cameras = [name for name in _map(tree.get("cameras")) if isinstance(name, str)]
+    for name, zone in _map(tree.get("zones")).items():
+        body, path = _map(zone), ("zones", name)
+        camera = body.get("camera")
+        if isinstance(camera, str) and camera not in cameras:
+            yield Clash((*path, "camera"), "there is no such camera", did_you_mean(camera, cameras), camera)
+        shapes = [key for key in ("polygon", "line") if body.get(key) is not None]
+        if zone is not None and not shapes and isinstance(zone, Mapping):
+            hint = "write polygon: [[x, y], [x, y], [x, y], …] or line: [[x, y], [x, y]]"
+            yield Clash(path, "has neither polygon nor line", hint)
+        if len(shapes) == 2:
+            yield Clash((*path, "line"), "stands beside polygon", "make two zones of them, each with a name of its own")
+        for key in shapes:
+            for index, message, hint in complaints(body[key], closed=key == "polygon"):
+                yield Clash((*path, key) if index is None else (*path, key, index), message, hint)
+        yield from _zone_kind(path, body, is_line="line" in shapes)
+        if body.get("ignore") is not True and (owner := _untracked(tree, camera)) is not None:
+            hint = f"remove pipelines.{owner}.tracking.enabled: false"
+            yield Clash(path, "needs tracks, and its camera's are switched off", hint)
+
+
+def _zone_kind(path: KeyPath, body: Mapping[str, Any], *, is_line: bool) -> Iterator[Clash]:
+    ignore = body.get("ignore") is True
+    if ignore and is_line:
+        yield Clash((*path, "ignore"), "a line holds nothing that could be ignored", "write a polygon, or remove it")
+    if body.get("loiter_s") is not None and (is_line or ignore):
+        what = "a line is crossed" if is_line else "what is here is ignored"
+        yield Clash((*path, "loiter_s"), f"{what}: nobody loiters", "remove it")
+
+
+def _untracked(tree: Mapping[str, Any], camera: Any) -> str | None:
+    """Return the pipeline that watches this camera without tracking."""
+    for name, body in _map(tree.get("pipelines")).items():
+        listed = _map(body).get("cameras")
+        if isinstance(listed, list | tuple) and camera in listed:
+            return name if _map(_map(body).get("tracking")).get("enabled") is False else None
+    return None
+
+
+def _remapped(tree: Mapping[str, Any]) -> Iterator[Clash]:
+    """Check that nothing is asked of a label that another one is reported in place of."""
+    for name, body in _map(tree.get("pipelines")).items():
+        path: KeyPath = ("pipelines", name)
+        remap = _map(_map(body).get("remap"))
+        gone = {old: new for old, new in remap.items() if old != new and old not in remap.values()}
+        yield from _gone(path, _map(body), ("labels", "scores", "shapes"), gone)
+        cameras, reported = _map(body).get("cameras"), _map(body).get("labels")
+        for zone, inner in _map(tree.get("zones")).items():
+            if isinstance(cameras, list | tuple) and _map(inner).get("camera") in cameras:
+                yield from _gone(("zones", zone), _map(inner), ("labels", "limits"), gone)
+                yield from _unreported(("zones", zone), _map(inner).get("labels"), name, reported, gone)
+
+
+def _unreported(path: KeyPath, labels: Any, pipeline: str, reported: Any, gone: Mapping[Any, Any]) -> Iterator[Clash]:
+    """Check that a zone does not wait for a label that its pipeline leaves out."""
+    if not isinstance(reported, list | tuple) or not isinstance(labels, list | tuple):
+        return
+    known = [label for label in reported if isinstance(label, str)]
+    for index, label in enumerate(labels):
+        if isinstance(label, str) and label not in known and label not in gone:
+            message = f"pipelines.{pipeline}.labels leaves this label out"
+            yield Clash((*path, "labels", index), message, did_you_mean(label, known), label)
+
+
+def _gone(path: KeyPath, body: Mapping[str, Any], keys: Iterable[str], gone: Mapping[Any, Any]) -> Iterator[Clash]:
+    for key in keys:
+        listed = body.get(key)
+        for index, label in enumerate(listed if isinstance(listed, list | tuple | Mapping) else ()):
+            if isinstance(label, str) and label in gone:
+                step = label if isinstance(listed, Mapping) else index
+                message = f"{label} is never reported: remap turns it into {gone[label]}"
+                yield Clash((*path, key, step), message, f"write {gone[label]}")
 
 
 def _credentials(mqtt: Mapping[str, Any]) -> Iterator[Clash]:

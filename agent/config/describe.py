@@ -184,11 +184,13 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _parts(annotation: Any) -> list[type[BaseModel]]:
-    """Return the sections that a value of this annotation is, or maps names to."""
+    """Return the sections that a value of this annotation is, lists, or maps names to."""
     found: list[type[BaseModel]] = []
     for member in _members(annotation):
         if typing.get_origin(member) is dict:
             found += _parts(typing.get_args(member)[1])
+        elif typing.get_origin(member) is tuple:
+            found += _parts(typing.get_args(member)[0])
         elif isinstance(member, type) and issubclass(member, BaseModel):
             found.append(member)
     return found
@@ -236,7 +238,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(field.default, bool):
         return str(field.default).lower()
     if isinstance(field.default, tuple):
-        return f"[{', '.join(field.default)}]"
+        return f"[{', '.join(map(str, field.default))}]"
     return str(field.default)
 
 
@@ -268,6 +270,19 @@ def _rules(field: FieldInfo) -> Iterator[Any]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         for member in typing.get_args(annotation):
             yield from _flat(typing.get_args(member)[1:] if typing.get_origin(member) is Annotated else ())
+    yield from _item_rules(annotation)
+
+
+def _item_rules(annotation: Any) -> Iterator[Any]:
+    """Yield the bounds of the numbers in a list or map, and in lists of lists."""
+    for member in _members(annotation):
+        if typing.get_origin(member) in (tuple, dict):
+            item = typing.get_args(member)[0 if typing.get_origin(member) is tuple else 1]
+            rules = _flat(typing.get_args(item)[1:] if typing.get_origin(item) is Annotated else ())
+            yield from (
+                rule for rule in rules if isinstance(rule, annotated_types.Ge | annotated_types.Gt | annotated_types.Le)
+            )
+            yield from _item_rules(item)
 
 
 def _flat(metadata: Sequence[Any]) -> Iterator[Any]:

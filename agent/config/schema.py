@@ -22,10 +22,15 @@ from agent.config.keypath import dotted
 from agent.config.texts import (
     broker_host,
     camera_url,
+    crop,
     device_path,
+    falling,
+    gstreamer_pipeline,
     int_as_text,
+    minutes_as_time,
     model_reference,
     plain_text,
+    polygon,
     provider,
     proxy_url,
     registry_url,
@@ -43,6 +48,7 @@ Pace = Literal["realtime", "lossless"]
 
 MAX_CAMERAS = 64
 MAX_PIPELINES = 16
+MAX_ZONES = 256
 
 
 def key(default: Any = ..., *, applies: Applies, remote: bool, description: str, **rest: Any) -> Any:
@@ -156,6 +162,12 @@ class UrlSource(Part):
         remote=True,
         description="Where it streams: rtsp, rtsps, http or https. Its credentials are hidden wherever it is shown.",
     )
+    transport: Literal["tcp", "udp"] = key(
+        "tcp",
+        applies="part",
+        remote=True,
+        description="How RTSP carries its pictures; udp loses some on a poor network, and never falls behind.",
+    )
     open_timeout_ms: int = key(
         3000, applies="part", remote=True, ge=100, le=60000, description="Longest wait for a connection."
     )
@@ -191,13 +203,305 @@ class DeviceSource(Part):
     )
 
 
-Source = Annotated[FileSource | ImagesSource | UrlSource | DeviceSource, Field(discriminator="kind")]
+class GstreamerSource(Part):
+    """A GStreamer pipeline, such as a Jetson's CSI camera; OpenCV must have been built with GStreamer."""
+
+    kind: Literal["gstreamer"] = key(applies="part", remote=False, description="A GStreamer pipeline.")
+    pipeline: Annotated[str, Field(min_length=3, max_length=4096), gstreamer_pipeline] = key(
+        applies="part",
+        remote=False,
+        description="The pipeline, such as nvarguscamerasrc ! nvvidconv ! …; an appsink is put at its end if missing.",
+    )
+    open_timeout_ms: int = key(
+        5000, applies="part", remote=False, ge=100, le=60000, description="Longest wait for it to start."
+    )
+    read_timeout_ms: int = key(
+        2000, applies="part", remote=False, ge=100, le=60000, description="Longest wait for a frame."
+    )
+
+
+class PicameraSource(Part):
+    """A camera of a Raspberry Pi, by the system's picamera2."""
+
+    kind: Literal["picamera2"] = key(applies="part", remote=True, description="A camera of a Raspberry Pi.")
+    number: int = key(0, applies="part", remote=True, ge=0, le=15, description="Which one; 0 is the first.")
+    width: int = key(1280, applies="part", remote=True, ge=16, le=8192, description="Width to ask of it, pixels.")
+    height: int = key(720, applies="part", remote=True, ge=16, le=8192, description="Height to ask of it, pixels.")
+    fps: float = key(15.0, applies="part", remote=True, gt=0, le=1000, description="Frames a second to ask of it.")
+    read_timeout_ms: int = key(
+        2000, applies="part", remote=True, ge=100, le=60000, description="Longest wait for a frame."
+    )
+
+
+class PatternSource(Part):
+    """A synthetic camera of moving shapes, to try things out."""
+
+    kind: Literal["pattern"] = key(applies="part", remote=True, description="A synthetic camera of moving shapes.")
+    width: int = key(640, applies="part", remote=True, ge=64, le=8192, description="Width, pixels.")
+    height: int = key(480, applies="part", remote=True, ge=64, le=8192, description="Height, pixels.")
+    fps: float = key(15.0, applies="part", remote=True, gt=0, le=1000, description="Frames a second.")
+    seed: int = key(
+        0, applies="part", remote=True, ge=0, le=2**31 - 1, description="Which shapes; the same ones for the same seed."
+    )
+    pace: Pace = key(
+        "realtime",
+        applies="part",
+        remote=True,
+        description="Realtime runs at fps and skips what comes too fast; lossless waits, so that each frame is seen.",
+    )
+
+
+Source = Annotated[
+    FileSource | ImagesSource | UrlSource | DeviceSource | GstreamerSource | PicameraSource | PatternSource,
+    Field(discriminator="kind"),
+]
+Number = Annotated[float, Field(ge=0, le=16384, strict=False)]
+Corner = Annotated[tuple[Number, Number], Field(strict=False)]
+Polygon = Annotated[tuple[Corner, ...], Field(min_length=3, max_length=64, strict=False), polygon]
+Crop = Annotated[tuple[Number, Number, Number, Number], crop]
+
+
+class MotionGate(Part):
+    """Leaves frames of a still scene out of inference."""
+
+    enabled: bool = key(
+        False,
+        applies="part",
+        remote=True,
+        description="Look only at frames in which something moves, and at some others.",
+    )
+    every_s: float = key(
+        10.0,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=3600,
+        description="Longest time between two frames that are looked at, whatever they show.",
+    )
+    recheck_s: float = key(
+        1.0,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=3600,
+        description="The same while objects are known: what stands still is looked at again.",
+    )
+    hold_s: float = key(
+        2.0,
+        applies="part",
+        remote=True,
+        ge=0,
+        le=3600,
+        description="Time after the last motion in which every frame is looked at.",
+    )
+    min_area: float = key(
+        0.0005,
+        applies="part",
+        remote=True,
+        ge=0,
+        le=1,
+        description="Part of the watched area (0 to 1) that must move; 0.0005 of 640x480 are 12 by 12 pixels.",
+    )
+    contrast: float = key(
+        6.0,
+        applies="part",
+        remote=True,
+        ge=1,
+        le=255,
+        description="Change of brightness, of 255, from which a place moved; noise and common light are left out.",
+    )
+    include: tuple[Polygon, ...] = key(
+        (),
+        applies="part",
+        remote=True,
+        strict=False,
+        max_length=32,
+        description="Polygons [[x, y], …] that are watched for motion; parts of the picture (0 to 1) or pixels. "
+        "Default: all of it.",
+    )
+    exclude: tuple[Polygon, ...] = key(
+        (),
+        applies="part",
+        remote=True,
+        strict=False,
+        max_length=32,
+        description="Polygons [[x, y], …] whose motion does not count, such as a tree or a clock in the picture.",
+    )
+    lossless: bool = key(
+        False, applies="part", remote=True, description="Apply it to a source with pace lossless as well."
+    )
+
+
+ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), BeforeValidator(minutes_as_time)]
+
+
+class QuietHours(Part):
+    """Hours of each day in which a camera works less."""
+
+    from_: ClockTime = key(
+        alias="from", applies="part", remote=True, description='Local time at which they begin, such as "22:00".'
+    )
+    to: ClockTime = key(
+        applies="part", remote=True, description="Local time at which they end; before from, it is the next day's."
+    )
+    max_fps: float = key(applies="part", remote=True, gt=0, le=1000, description="Most frames a second in them.")
 
 
 class Camera(Part):
     """One named source of frames."""
 
     source: Source = key(applies="part", remote=True, description="Where its frames come from.")
+    rotate: Literal[0, 90, 180, 270] = key(
+        0, applies="part", remote=False, description="Turn its picture clockwise, degrees."
+    )
+    crop: Crop | None = key(
+        None,
+        applies="part",
+        remote=False,
+        strict=False,
+        description="What is left of the turned picture: [left, top, right, bottom], pixels or parts of it (0 to 1).",
+    )
+    masks: tuple[Polygon, ...] = key(
+        (),
+        applies="part",
+        remote=False,
+        strict=False,
+        max_length=32,
+        description="Polygons [[x, y], …] on the turned and cut picture that are black in each one that leaves the "
+        "device; pixels or parts of it (0 to 1).",
+    )
+    mask_inference: bool = key(
+        False, applies="part", remote=False, description="Hide what the masks cover from the model as well."
+    )
+    weight: int = key(
+        1,
+        applies="part",
+        remote=True,
+        ge=1,
+        le=10,
+        description="Its share of a worker that cannot see every frame: 2 has twice as many frames looked at as 1.",
+    )
+    max_fps: float | None = key(
+        None, applies="part", remote=True, gt=0, le=1000, description="Most frames a second that are taken of it."
+    )
+    quiet: tuple[QuietHours, ...] = key(
+        (),
+        applies="part",
+        remote=True,
+        strict=False,
+        max_length=16,
+        description="Hours of each day with a lower frame rate: [{from, to, max_fps}, …].",
+    )
+    motion: MotionGate = section(MotionGate, applies="part", remote=True)
+
+
+class Shape(Part):
+    """What the box of an object must be."""
+
+    min_area: float = key(
+        0.0, applies="part", remote=True, ge=0, le=1, description="Least area, as part of the picture's."
+    )
+    max_area: float = key(
+        1.0, applies="part", remote=True, ge=0, le=1, description="Most area, as part of the picture's."
+    )
+    min_ratio: float = key(0.0, applies="part", remote=True, ge=0, le=1000, description="Least width to height.")
+    max_ratio: float = key(1000.0, applies="part", remote=True, ge=0, le=1000, description="Most width to height.")
+
+
+class ZoneLimits(Shape):
+    """What an object must be to count in a zone."""
+
+    score: float = key(
+        0.0, applies="part", remote=True, ge=0, le=1, description="Least score of its track, smoothed over sightings."
+    )
+
+
+class Tracking(Part):
+    """How objects are followed over frames."""
+
+    enabled: bool = key(
+        True, applies="part", remote=True, description="Follow objects; without it there are no zones and no events."
+    )
+    high_score: float | None = key(
+        None,
+        applies="part",
+        remote=True,
+        ge=0,
+        le=1,
+        description="Least score that begins a track; lower ones only keep it. Default: the lowest that is reported.",
+    )
+    match_iou: float = key(
+        0.2,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=1,
+        description="Least overlap of a box with where its track is expected.",
+    )
+    min_hits: int = key(
+        3, applies="part", remote=True, ge=2, le=100, description="Sightings before an object is believed in."
+    )
+    max_age_s: float = key(
+        2.0, applies="part", remote=True, gt=0, le=3600, description="Time after which a track that is not seen ends."
+    )
+    stationary_s: float = key(
+        5.0, applies="part", remote=True, gt=0, le=86_400, description="Time in one place that makes it stationary."
+    )
+
+
+Coordinate = Annotated[float, Field(ge=0, le=16384)]
+Spot = Annotated[tuple[Coordinate, Coordinate], Field(strict=False)]
+Label = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Zone(Part):
+    """A part of a camera's picture, or a line across it."""
+
+    camera: Name = key(applies="part", remote=True, description="Name of the camera it belongs to.")
+    polygon: Annotated[tuple[Spot, ...], Field(min_length=3, max_length=64)] | None = key(
+        None,
+        applies="part",
+        remote=True,
+        strict=False,
+        description="Its corners in order, [[x, y], …]: parts of the picture (0 to 1), or pixels if any exceeds 1.",
+    )
+    line: Annotated[tuple[Spot, ...], Field(min_length=2, max_length=2)] | None = key(
+        None,
+        applies="part",
+        remote=True,
+        strict=False,
+        description="Two points [[x, y], [x, y]] in place of a polygon; in is from the left to the right of that way.",
+    )
+    ignore: bool = key(
+        False, applies="part", remote=True, description="Report nothing of objects that stand in the polygon."
+    )
+    labels: Annotated[tuple[Label, ...], unique] | None = key(
+        None,
+        applies="part",
+        remote=True,
+        strict=False,
+        max_length=1000,
+        description="Labels that count here, as they are reported. Default: all.",
+    )
+    limits: dict[Label, ZoneLimits] = key(
+        {}, applies="part", remote=True, max_length=1000, description="Label: what such an object must be here."
+    )
+    inertia: int = key(
+        3,
+        applies="part",
+        remote=True,
+        ge=1,
+        le=100,
+        description="Sightings in a row inside before an object is in, and outside before it is out.",
+    )
+    loiter_s: float | None = key(
+        None,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=86_400,
+        description="Stay that is told as loitering. Default: none is.",
+    )
 
 
 class Pipeline(Part):
@@ -233,6 +537,24 @@ class Pipeline(Part):
         max_length=10_000,
         description="Labels that are reported. Default: all of the model's.",
     )
+    remap: dict[Label, Label] = key(
+        {},
+        applies="part",
+        remote=True,
+        max_length=1000,
+        description="The model's label: label that is reported in its place, such as car: vehicle.",
+    )
+    scores: dict[Label, Annotated[float, Field(ge=0.1, le=1)]] = key(
+        {},
+        applies="part",
+        remote=True,
+        max_length=1000,
+        description="Label: lowest score of it that is reported, in place of score.",
+    )
+    shapes: dict[Label, Shape] = key(
+        {}, applies="part", remote=True, max_length=1000, description="Label: what the box of one must be."
+    )
+    tracking: Tracking = section(Tracking, applies="part", remote=True)
     factory: Path | None = key(
         None,
         applies="part",
@@ -246,6 +568,18 @@ class Pipeline(Part):
         ge=1,
         le=4,
         description="Frames in the worker at a time; 2 or 3 keep it busy, 1 saves memory.",
+    )
+
+
+class Capture(Part):
+    """How cameras are read."""
+
+    process: Literal["shared", "per_camera"] = key(
+        "shared",
+        applies="agent",
+        remote=False,
+        description="One process for all cameras, or one each: a camera that crashes its decoder then disturbs no "
+        "other, for some 30 MB more a camera.",
     )
 
 
@@ -437,6 +771,22 @@ class Report(Part):
         description="Most messages of detections a second and camera. 0: none.",
     )
     all: bool = key(False, applies="live", remote=True, description="Report frames without detections as well.")
+    events: Annotated[tuple[Literal["track", "zone", "line"], ...], unique] = key(
+        ("track", "zone", "line"),
+        applies="part",
+        remote=True,
+        strict=False,
+        max_length=3,
+        description="Events that are told: of tracks, of their stays in zones, of crossings of lines.",
+    )
+    event_update_s: float = key(
+        5.0,
+        applies="part",
+        remote=True,
+        ge=0.1,
+        le=86_400,
+        description="Least time between two updates of a track that only moved or was seen better.",
+    )
     telemetry_s: float = key(
         10.0, applies="live", remote=True, ge=1, le=3600, description="Time between telemetry messages."
     )
@@ -603,6 +953,55 @@ class Logs(Part):
     )
 
 
+Fps = Annotated[float, Field(gt=0, le=1000)]
+
+
+class Governor(Part):
+    """Lowers the frame rate of a device under strain in steps, and raises it again."""
+
+    enabled: bool = key(True, applies="part", remote=True, description="Govern; without a sensor nothing happens.")
+    temperature_c: float | None = key(
+        80.0,
+        applies="part",
+        remote=True,
+        ge=30,
+        le=120,
+        description="Temperature of the processor from which it works less. Null: it is not looked at.",
+    )
+    cool_c: float = key(
+        5.0,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=50,
+        description="Degrees below temperature_c at which it has recovered.",
+    )
+    throttling: bool = key(
+        True, applies="part", remote=True, description="Work less while the processor is throttled, where that is told."
+    )
+    load: float | None = key(
+        None,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=1000,
+        description="Runnable tasks a core, mean of a minute, from which it works less. Default: not looked at.",
+    )
+    steps_fps: Annotated[tuple[Fps, ...], falling] = key(
+        (10.0, 5.0, 2.0, 1.0),
+        applies="part",
+        remote=True,
+        strict=False,
+        min_length=1,
+        max_length=8,
+        description="Most frames a second of each camera after one, two, … steps down.",
+    )
+    settle_s: float = key(15.0, applies="part", remote=True, ge=1, le=3600, description="Time between two steps down.")
+    recover_s: float = key(
+        60.0, applies="part", remote=True, ge=1, le=86_400, description="Time without strain before a step up."
+    )
+
+
 class Config(Part):
     """The whole file."""
 
@@ -625,12 +1024,17 @@ class Config(Part):
         max_length=MAX_PIPELINES,
         description="The pipelines, by name.",
     )
+    capture: Capture = section(Capture, applies="agent", remote=False)
+    zones: dict[Name, Zone] = key(
+        {}, applies="part", remote=True, max_length=MAX_ZONES, description="Zones and lines, by name."
+    )
     inference: Inference = section(Inference, applies="part", remote=True)
     registry: Registry = section(Registry, applies="part", remote=True)
     mqtt: Mqtt = section(Mqtt, applies="part", remote=True)
-    report: Report = section(Report, applies="live", remote=True)
+    report: Report = section(Report, applies="part", remote=True)
     deploy: Deploy = section(Deploy, applies="agent", remote=True)
     logs: Logs = section(Logs, applies="live", remote=True)
+    governor: Governor = section(Governor, applies="part", remote=True)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Config:

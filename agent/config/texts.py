@@ -6,6 +6,7 @@ may hold credentials) and a hint of what would be right.
 
 from __future__ import annotations
 
+import itertools
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -99,6 +100,27 @@ def _device_path(value: str) -> str:
     return value
 
 
+def _crop(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = value
+    if right <= left or bottom <= top:
+        raise wrong("holds nothing", "write [left, top, right, bottom], in pixels or as parts of the picture (0 to 1)")
+    return value
+
+
+def _polygon(value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if len(set(value)) < 3:
+        raise wrong("has fewer than three corners", "write [[x, y], [x, y], [x, y], …]")
+    return value
+
+
+def _gstreamer_pipeline(value: str) -> str:
+    if _CONTROL.search(value.replace("\n", " ")):
+        raise wrong("holds control characters", "leave them out")
+    if "!" not in value:
+        raise wrong("is no pipeline: it joins no elements", "write source ! … ! videoconvert ! appsink")
+    return value
+
+
 def _model_reference(value: str) -> str:
     try:
         parse_reference(value)
@@ -150,6 +172,19 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _falling(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(value <= later for value, later in itertools.pairwise(values)):
+        raise wrong("does not fall from each number to the next", "write the highest first")
+    return values
+
+
+def minutes_as_time(value: Any) -> Any:
+    """Take what YAML makes of 22:00 without quotation marks, a number of minutes, for the time that it was."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
+        return f"{value // 60:02d}:{value % 60:02d}"
+    return value
+
+
 def _annotation(check: Callable[[Any], Any]) -> AfterValidator:
     return AfterValidator(check)
 
@@ -158,6 +193,9 @@ camera_url = _annotation(_camera_url)
 registry_url = _annotation(_registry_url)
 broker_host = _annotation(_broker_host)
 device_path = _annotation(_device_path)
+crop = _annotation(_crop)
+polygon = _annotation(_polygon)
+gstreamer_pipeline = _annotation(_gstreamer_pipeline)
 model_reference = _annotation(_model_reference)
 provider = _annotation(_provider)
 proxy_url = _annotation(_proxy_url)
@@ -165,3 +203,4 @@ version = _annotation(_version)
 topic_prefix = _annotation(_topic_prefix)
 plain_text = _annotation(_plain_text)
 unique = _annotation(_unique)
+falling = _annotation(_falling)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.errors import ModelError, OutputError
-from agent.infer.decoders.base import Candidates, Decoder
-from agent.infer.decoders.table import DECODERS
-from agent.infer.fit import check_input, check_outputs
+from agent.infer.decoders.base import Candidates, Decoder, overlaps_of
+from agent.infer.families import find_decoder
+from agent.infer.fit import check_input, check_outputs, has_shape
 from agent.infer.nms import suppress
 from agent.infer.preprocess import Buffer, Geometry, Preprocessor
 from agent.infer.session import Session
@@ -48,13 +48,15 @@ class Detector:
         self.session = session
         self.score_floor = score_floor
         self._preprocessor = Preprocessor(spec.input)
-        self._decoder = _find_decoder(spec)
+        self._decoder = _decoder_of(spec)
         self._input_size = (spec.input.width, spec.input.height)
         check_input(spec.input, session.inputs)
         expected = self._decoder.expect(
             input_size=self._input_size, params=spec.decoder.params, num_classes=spec.num_classes
         )
-        check_outputs(spec, expected, session.outputs)
+        self._expected = tuple(zip(check_outputs(spec, expected, session.outputs), expected, strict=False))
+        """Which of the file's outputs is read, and what it should look like, in the decoder's order."""
+        self._overlaps = overlaps_of(spec.decoder.params, self._decoder.overlaps)
         if session.first_run_ms is None:
             session.warm_up(spec.input.shape)
 
@@ -80,7 +82,7 @@ class Detector:
             num_classes=self.spec.num_classes,
             score_floor=self.score_floor,
         )
-        _check_candidates(found)
+        _check_candidates(found, self.spec.num_classes)
         if self._decoder.task == "classify":
             return Answer(None, np.stack([np.minimum(found.scores, 1), found.class_ids], axis=1, dtype=np.float32))
         return Answer(self._select(found, buffer.geometry), None)
@@ -92,41 +94,53 @@ class Detector:
         return self.postprocess(self.run(buffer), buffer)
 
     def _checked(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the outputs as float32, after making sure that every number in them is finite."""
-        for info, output in zip(self.session.outputs, outputs, strict=True):
+        """Return the outputs that are read, in the decoder's order, as float32 of the right shape, all finite."""
+        read = []
+        for position, wanted in self._expected:
+            name, output = self.session.outputs[position].name, outputs[position]
+            if not has_shape(output, wanted):
+                raise OutputError(
+                    f"output {name}: has shape {list(output.shape)}, which decoder {self.spec.decoder.kind} "
+                    "cannot read: the file does not fit its manifest"
+                )
             if not np.isfinite(output).all():
                 raise OutputError(
-                    f"output {info.name}: {int(np.count_nonzero(~np.isfinite(output)))} of {output.size} "
+                    f"output {name}: {int(np.count_nonzero(~np.isfinite(output)))} of {output.size} "
                     "numbers are not finite: the model's file or its quantization is broken"
                 )
-        return [np.asarray(output, np.float32) for output in outputs]
+            read.append(np.asarray(output, np.float32))
+        return read
 
     def _select(self, found: Candidates, geometry: Geometry) -> np.ndarray:
-        """Return the rows of an answer: in pixels of the frame, clipped to it, without overlaps, best first."""
-        boxes = geometry.inverse(found.boxes).astype(np.float32)
-        inside = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
-        kept = inside[
-            suppress(
-                boxes[inside],
-                found.scores[inside],
-                found.class_ids[inside],
-                iou=self.spec.nms_iou,
-                most=self.spec.max_detections,
-            )
-        ]
+        """Return the rows of an answer: without overlaps, in pixels of the frame, clipped to it, best first.
+
+        Overlaps are those of whole boxes, before what lies outside the frame is cut off, as the families' own
+        post-processing has it; a resize changes none of them.
+        """
+        kept = self._merged(found)
+        boxes = geometry.inverse(found.boxes[kept])
+        inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        kept = kept[inside]
         rows = np.empty((len(kept), 6), np.float32)
-        rows[:, :4] = boxes[kept]
+        rows[:, :4] = boxes[inside]
         rows[:, 4] = np.minimum(found.scores[kept], 1)
         rows[:, 5] = found.class_ids[kept]
         return rows
 
+    def _merged(self, found: Candidates) -> np.ndarray:
+        """Return the indices of the boxes that stay, best first."""
+        most = self.spec.max_detections
+        if self._overlaps == "none":
+            return np.argsort(-found.scores, kind="stable")[:most]
+        boxes = found.boxes
+        real = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+        groups = found.class_ids[real] if self._overlaps == "per_class" else np.zeros(len(real), np.int32)
+        kept: np.ndarray = real[suppress(boxes[real], found.scores[real], groups, iou=self.spec.nms_iou, most=most)]
+        return kept
 
-def _find_decoder(spec: ModelSpec) -> Decoder:
-    decoder = DECODERS.get(spec.decoder.kind)
-    if decoder is None:
-        raise ModelError(
-            f"decoder.kind {spec.decoder.kind!r}: this agent has {', '.join(sorted(DECODERS))}", field="decoder.kind"
-        )
+
+def _decoder_of(spec: ModelSpec) -> Decoder:
+    decoder = find_decoder(spec.decoder.kind)
     if decoder.task != spec.task:
         raise ModelError(
             f"decoder.kind {spec.decoder.kind!r}: it reads models that {decoder.task}, the manifest's task is "
@@ -136,14 +150,22 @@ def _find_decoder(spec: ModelSpec) -> Decoder:
     return decoder
 
 
-def _check_candidates(found: Candidates) -> None:
-    """Refuse boxes and scores that no output could mean. Scores of candidates lie above the floor already."""
+def _check_candidates(found: Candidates, num_classes: int) -> None:
+    """Refuse boxes, scores and classes that no output could mean. Scores of candidates lie above the floor already."""
+    if not len(found.scores):
+        return
     if not np.isfinite(found.boxes).all():
         raise OutputError(
             "a box is infinitely large: the outputs are not what the manifest's decoder reads, or the model is broken"
         )
-    if len(found.scores) and (most := float(found.scores.max())) > _MOST_SCORE:
+    if (most := float(found.scores.max())) > _MOST_SCORE:
         raise OutputError(
             f"a score is {most:.3g}, scores are 0 to 1: the outputs are not what the manifest's decoder reads "
             "(raw where it expects a sigmoid or softmax?)"
+        )
+    if (least := int(found.class_ids.min())) < 0 or (last := int(found.class_ids.max())) >= num_classes:
+        wrong = least if least < 0 else last
+        raise OutputError(
+            f"a class is number {wrong}, the manifest has labels 0 to {num_classes - 1}: correct the labels, or "
+            "decoder.class_offset where the family has it"
         )

@@ -18,8 +18,9 @@ from msgspec import UNSET, Meta, UnsetType
 from agent.clock import rfc3339
 from agent.deploy.records import DeploymentStatus
 from agent.errors import LookoutError
+from agent.process.messages import Condition
 from agent.telemetry.histogram import Snapshot
-from agent.types import NAME_PATTERN, Result
+from agent.types import NAME_PATTERN, Event, Result
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Reference = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -78,14 +79,36 @@ class Info(Versioned, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class ZoneState(msgspec.Struct, frozen=True):
+    """A zone: how many of each label are in it."""
+
+    counts: dict[str, int]
+    occupancy: bool
+
+
+class LineState(msgspec.Struct, frozen=True, rename={"in_": "in"}):
+    """A line: how often it was crossed each way since the agent started."""
+
+    in_: int
+    out: int
+
+
 class CameraState(Versioned, frozen=True, kw_only=True):
-    """``state/<camera>``, on change: how many of each label are seen, and whether the camera is well."""
+    """``state/<camera>``, on change: how many of each label are seen, and whether the camera is well.
+
+    Counts are those of tracks, which do not flicker, or, where nothing is tracked, of one frame. ``conditions`` say
+    what is wrong with the pictures of a camera that streams; ``changed_fps`` counts those that differ from the last.
+    """
 
     counts: dict[str, int] = {}
     occupancy: bool = False
     health: str
     reason: str = ""
     fps: float = 0.0
+    zones: dict[str, ZoneState] = {}
+    lines: dict[str, LineState] = {}
+    conditions: tuple[Condition, ...] = ()
+    changed_fps: float | None = None
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -125,6 +148,47 @@ class Detections(Versioned, frozen=True, kw_only=True):
     latency_ms: float
     detections: tuple[Seen, ...] | UnsetType = UNSET
     classes: tuple[Class, ...] | UnsetType = UNSET
+
+
+class EventTrack(msgspec.Struct, frozen=True):
+    """The track that an event is about, as it was last seen.
+
+    ``zones`` are those it is in, ``entered`` all it was ever in; ``velocity`` is in pixels a second, right and down.
+    """
+
+    id: int
+    label: str
+    score: float
+    top_score: float
+    box: tuple[float, float, float, float]
+    first_seen: str
+    last_seen: str
+    zones: tuple[str, ...]
+    entered: tuple[str, ...]
+    stationary: bool
+    velocity: tuple[float, float]
+
+
+class EventMessage(Versioned, frozen=True, kw_only=True):
+    """``events/<camera>``: the beginning, a change or the end of a track, of its stay in a zone, or a crossing.
+
+    ``id`` (``<boot counter>-<sequence>``) is this message's own: the same one may come twice. ``kind`` says what
+    begins, changes or ends; ``place`` names the zone or line. A stay has ``dwell_s`` and ``loitering``; a crossing is
+    told once, as ``new``, with its ``direction``.
+    """
+
+    id: str
+    type: Literal["new", "update", "end"]
+    kind: Literal["track", "zone", "line"]
+    at: str
+    camera: str
+    model: str
+    digest: str
+    track: EventTrack
+    place: str | UnsetType = UNSET
+    direction: Literal["in", "out"] | UnsetType = UNSET
+    dwell_s: float | UnsetType = UNSET
+    loitering: bool | UnsetType = UNSET
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -171,10 +235,19 @@ class CameraRow(msgspec.Struct, frozen=True):
     counters: Counters
 
 
+class GovernorRow(msgspec.Struct, frozen=True):
+    """How far the device works less: ``level`` 0 not at all, else the steps down, why, and a camera's frame rate."""
+
+    level: int
+    reason: str
+    max_fps: float | None
+
+
 class Telemetry(Versioned, frozen=True, kw_only=True):
     """``telemetry``: the host's rows by key (null: could not be read), each pipeline, camera and model, the counters.
 
-    ``link`` says how the connection does: letters waiting, sent, dropped, connections.
+    ``link`` says how the connection does: letters waiting, sent, dropped, connections. ``governor`` null: it is off, or
+    this host has no sensor for it.
     """
 
     at: str
@@ -185,6 +258,7 @@ class Telemetry(Versioned, frozen=True, kw_only=True):
     models: dict[str, LatencyRow]
     counters: Counters
     link: dict[str, int]
+    governor: GovernorRow | None = None
 
 
 class Deploy(DeploymentStatus, frozen=True, kw_only=True):
@@ -275,6 +349,23 @@ class DevicePing(Arguments, frozen=True, kw_only=True):
     """``device/ping``: answers that the device is there."""
 
 
+class CameraSnapshot(Arguments, frozen=True, kw_only=True):
+    """``camera/snapshot``: publish the newest frame on ``snapshots/<camera>``; without ``camera`` that of the only one.
+
+    ``boxes``: with what was seen in it. Privacy masks are always in it.
+    """
+
+    camera: Name | None = None
+    boxes: bool = True
+    max_width: Annotated[int, Meta(ge=160, le=3840)] = 1280
+
+
+class DeviceDiagnose(Arguments, frozen=True, kw_only=True):
+    """``device/diagnose``: answers why a camera reports nothing, without ``camera`` for each of them."""
+
+    camera: Name | None = None
+
+
 # --- builders ------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +414,37 @@ def detections_message(result: Result, *, config: int | None = None) -> Detectio
     )
 
 
+def event_message(event: Event) -> EventMessage:
+    """Build the message of one event."""
+    track, release = event.track, event.release
+    return EventMessage(
+        id=event.id,
+        type=event.type,
+        kind=event.kind,
+        at=rfc3339(event.at_utc_ms),
+        camera=event.camera,
+        model=f"{release.model}:{release.version}",
+        digest=release.digest,
+        track=EventTrack(
+            id=track.id,
+            label=track.label,
+            score=round(track.score, 3),
+            top_score=round(track.top_score, 3),
+            box=_tidy_box(track.box),
+            first_seen=rfc3339(track.first_seen_utc_ms),
+            last_seen=rfc3339(track.last_seen_utc_ms),
+            zones=event.zones,
+            entered=event.entered,
+            stationary=track.stationary,
+            velocity=(round(track.velocity[0], 1), round(track.velocity[1], 1)),
+        ),
+        place=UNSET if event.place is None else event.place,
+        direction=UNSET if event.direction is None else event.direction,
+        dwell_s=UNSET if event.dwell_s is None else round(event.dwell_s, 3),
+        loitering=event.loitering if event.kind == "zone" else UNSET,
+    )
+
+
 def _tidy_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = box
     return round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)
@@ -364,6 +486,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "info": Info,
     "state": CameraState,
     "detections": Detections,
+    "events": EventMessage,
     "telemetry": Telemetry,
     "deploy": Deploy,
     "update": Update,
@@ -374,6 +497,8 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "cmd/model/rollback": ModelRollback,
     "cmd/model/list": ModelList,
     "cmd/device/ping": DevicePing,
+    "cmd/camera/snapshot": CameraSnapshot,
+    "cmd/device/diagnose": DeviceDiagnose,
 }
 """Topic (or ``cmd/<part>/<verb>`` for the arguments of a verb) → its message."""
 

@@ -10,7 +10,7 @@ of dispatch, each exactly once; a worker that leaves the switch first answers wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,16 +19,19 @@ from agent.clock import NS_PER_S
 from agent.errors import OutputError
 from agent.loop.intake import CameraPort, Intake
 from agent.loop.order import ATTEMPTS, Flight, Order
+from agent.loop.pictures import Pictures, Wish
+from agent.loop.plan import CameraPlan
 from agent.loop.ports import HealthSink, PipelineEvents, Sink
 from agent.loop.records import Cause, PipelineStatistics, SwapSeen
-from agent.loop.results import Reporting, read
+from agent.loop.results import RawAnswer, Reporting, read
 from agent.loop.rings import Generation
+from agent.loop.seeing import Seeing
 from agent.loop.serving import Change, Serving
 from agent.loop.shadow import Lent, Shadows
 from agent.loop.stats import Intervals, Rate, Stages
-from agent.process.messages import Error, Frame, Health, Output
+from agent.process.messages import Error, Frame, Health, Output, Rendered
 from agent.serve.switch import Switch
-from agent.types import CameraName, PipelineName, ReleaseId, Result
+from agent.types import CameraName, PipelineName, ReleaseId
 
 if TYPE_CHECKING:
     from agent.serve.handle import WorkerEvents, WorkerHandle
@@ -41,7 +44,10 @@ HOLD = "resend"
 SAMPLE_EVERY = 10
 """Results between two samples for whoever watches."""
 
-Answer = tuple[Serving, Result]
+Answer = tuple[Serving, RawAnswer]
+
+GONE = frozenset({"failed", "ended"})
+"""Health of a camera of which nothing is seen any more once its last frame was answered."""
 
 
 class FrameLoop:
@@ -59,6 +65,8 @@ class FrameLoop:
         sinks: Sequence[Sink],
         health_sinks: Sequence[HealthSink],
         listener: WorkerEvents,
+        seeing: Seeing | None = None,
+        plans: Mapping[CameraName, CameraPlan] | None = None,
     ) -> None:
         self.name = name
         self._in_flight = in_flight
@@ -67,7 +75,10 @@ class FrameLoop:
         self._sinks = tuple(sinks)
         self._health_sinks = tuple(health_sinks)
         self._listener = listener
-        self._intake = Intake(cameras, lossless=lossless, in_flight=in_flight, capture=capture)
+        self._seeing = seeing or Seeing()
+        self._parting: set[CameraName] = set()
+        self._intake = Intake(cameras, lossless=lossless, in_flight=in_flight, capture=capture, plans=plans or {})
+        self._pictures = Pictures(self._intake, capture, self._forget)
         self._order: Order[WorkerHandle, Answer] = Order()
         self._switch: Switch[WorkerHandle] = Switch()
         self._shadow = Shadows(Lent(name, self._intake, events, self._forget))
@@ -96,22 +107,52 @@ class FrameLoop:
 
     def frame(self, now_ns: int, message: Frame) -> None:
         """Take a captured frame."""
-        self._intake.frame(message)
+        if self._intake.frame(now_ns, message, needed=self._needs_frames(message.camera)):
+            self._gated(now_ns, message)
+            return
+        self._pictures.came(now_ns, message.camera, serving=self._switch.current is not None)
         self._dispatch(now_ns)
+
+    def _gated(self, now_ns: int, message: Frame) -> None:
+        """Take note of a frame that the motion gate left out."""
+        if not self._order.open:  # the scene is still and nobody waits for an answer: that is no gap
+            self._intervals.rest(now_ns)
+        if not self._intake.cameras[message.camera].waiting:  # else an older frame of it is still to be seen
+            self._seeing.gated(message.camera, message.at_ns)
+
+    def _needs_frames(self, camera: CameraName) -> bool:
+        """Whether frames are wanted whatever they show: a worker begins, is watched or shadows; a picture is due."""
+        if self._change is not None or self._shadow.workers() or self._pictures.waits_for(camera):
+            return True
+        current = self._switch.current
+        return current is not None and self._servings[current.name].service.frames < self._watch_until
 
     def health(self, now_ns: int, message: Health) -> None:
         """Pass a change of a camera's state on."""
         del now_ns
         self._intake.health(message)
+        self._pictures.health(message)
         for sink in self._health_sinks:
             sink(message)
+        (self._parting.add if message.state in GONE else self._parting.discard)(message.camera)
+        self._part()
+
+    def limit(self, now_ns: int, limits: Mapping[CameraName, float | None]) -> None:
+        """Bound the frame rates of these cameras from now on (None: no bound)."""
+        self._intake.limit(now_ns, limits)
 
     def capture_lost(self, now_ns: int, camera: CameraName, reason: str) -> None:
         """Take back what the reaped capture process held; it opens the camera again."""
         del now_ns
         self._intake.capture_lost(camera, reason)
+        self._pictures.capture_lost(camera, reason)
         for sink in self._health_sinks:
             sink(Health(camera=camera, state="failed", reason=reason))
+
+    def rendered(self, now_ns: int, message: Rendered, jpeg: bytes) -> None:
+        """Take a picture that was made of a frame."""
+        del now_ns
+        self._pictures.rendered(message, jpeg)
 
     # --- from workers ------------------------------------------------------------------------------------------------
 
@@ -126,11 +167,11 @@ class FrameLoop:
         serving, flight = found
         self._shadow.current_answered(now_ns, flight.ticket, worker.release, message)
         try:
-            result = read(message, flight.frame, worker.release, serving.reporting, now_ns)
+            answer = read(message, flight.frame, worker.release, serving.reporting, now_ns)
         except OutputError as error:
             self._fail(now_ns, serving, flight, error.message)
         else:
-            self._deliver(now_ns, self._order.settle(flight.ticket, (serving, result)))
+            self._deliver(now_ns, self._order.settle(flight.ticket, (serving, answer)))
         self._after_answer(now_ns, worker)
 
     def failed(self, now_ns: int, worker: WorkerHandle, message: Error) -> None:
@@ -211,6 +252,11 @@ class FrameLoop:
         del now_ns
         self._shadow.end()
 
+    def picture(self, now_ns: int, wish: Wish) -> None:
+        """Have a picture made of a camera's newest frame."""
+        del now_ns
+        self._pictures.ask(wish)
+
     def watch(self, now_ns: int, frames: int) -> None:
         """Tell how current does, until it has given ``frames`` results since the swap."""
         del now_ns
@@ -223,6 +269,15 @@ class FrameLoop:
         shadow_ns = self._shadow.due_ns()
         dues = [due for _, due in self._dues()] + ([] if shadow_ns is None else [shadow_ns])
         return min(dues, default=None)
+
+    @property
+    def grant_due_ns(self) -> int | None:
+        """When :meth:`grant_due` has something to do; None: nothing is awaited."""
+        return self._intake.grant_due_ns
+
+    def grant_due(self, now_ns: int) -> None:
+        """Let cameras whose frame rate is bounded give their next frame, where it is time."""
+        self._intake.grant_due(now_ns)
 
     def check_deadlines(self, now_ns: int) -> None:
         """Kill every worker that owes an answer for too long; its frames go to another one at once."""
@@ -255,6 +310,7 @@ class FrameLoop:
                 self._resent += 1
             elif len(self._order) < self._most_open and (frame := self._intake.next_frame(worker.name)) is not None:
                 flight = self._order.send(frame, worker, now_ns)
+                self._pictures.sent(frame)
             else:
                 return
             worker.infer(flight.ticket, flight.frame, "serve")
@@ -280,20 +336,30 @@ class FrameLoop:
 
     def _deliver(self, now_ns: int, answers: Iterable[Answer]) -> None:
         """Give results to the sinks, in order, and to whoever watches the worker."""
-        for serving, result in answers:
+        for serving, answer in answers:
+            result = self._seeing.see(answer, serving.reporting)
             camera = self._intake.cameras[result.frame.camera]
             camera.answered += 1
             camera.rate.add(now_ns)
+            camera.known = bool(result.detections) or (result.scene is not None and bool(result.scene.counts))
             self._rate.add(now_ns)
             self._stages.add(result.timings, result.latency_ms)
             found = result.detections if result.detections is not None else result.classes
             serving.service.add(result.timings, len(found or ()))
+            self._pictures.seen(result)
             for sink in self._sinks:
                 sink(result)
             self._tell_change(now_ns, serving)
             self._intervals.add(now_ns)
             self._last_release = result.release
             self._tell_watcher(now_ns, serving)
+        self._part()
+
+    def _part(self) -> None:
+        """End what is seen of cameras that are gone, as soon as their last frame was delivered."""
+        for name in [name for name in self._parting if not self._intake.cameras[name].waiting]:
+            self._parting.discard(name)
+            self._seeing.camera_gone(name)
 
     def _tell_change(self, now_ns: int, serving: Serving) -> None:
         change = self._change
@@ -388,11 +454,13 @@ class FrameLoop:
         for serving in self._servings.values():
             serving.worker.listen(None)
         self._shadow.close()
+        self._pictures.close()
         self._intake.close()
 
     def statistics(self, now_ns: int) -> PipelineStatistics:
         """Sum up."""
-        cameras = {name: camera.statistics(now_ns) for name, camera in self._intake.cameras.items()}
+        sights = self._seeing.sights
+        cameras = {name: one.statistics(now_ns, sights(name, now_ns)) for name, one in self._intake.cameras.items()}
         current, previous = self._switch.current, self._switch.previous
         serving = self._servings[current.name].service.sample(now_ns) if current is not None else None
         return PipelineStatistics(
@@ -402,7 +470,7 @@ class FrameLoop:
             failed=sum(camera.failed for camera in cameras.values()),
             lost=self._intake.lost,
             skipped=self._intake.skipped,
-            gated=0,
+            gated=self._intake.gated,
             in_flight=self._order.open,
             resent=self._resent,
             swaps=self._swaps,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,10 +19,13 @@ import structlog
 from agent.clock import NS_PER_S, monotonic_ns
 from agent.loop.frameloop import FrameLoop
 from agent.loop.intake import CameraPort
+from agent.loop.pictures import Wish
+from agent.loop.plan import CameraPlan
 from agent.loop.ports import HealthSink, Heartbeat, PipelineEvents, Sink
 from agent.loop.records import PipelineStatistics
 from agent.loop.results import Reporting
-from agent.process.messages import Error, Frame, Health, Output
+from agent.loop.seeing import Seeing
+from agent.process.messages import Error, Frame, Health, Output, Rendered
 from agent.types import CameraName, PipelineName
 
 if TYPE_CHECKING:
@@ -48,7 +51,8 @@ class Pipeline:
     """A pipeline: capture's and the workers' events come in, results go to ``sinks``, the rest to ``events``.
 
     ``lossless`` names the cameras whose every frame counts. ``sinks`` get results, ``health_sinks`` changes of a
-    camera's state, all on the pipeline's thread.
+    camera's state, all on the pipeline's thread. ``seeing`` makes results of answers; it is the pipeline's own.
+    ``plans`` say how cameras take part; those without one have every frame looked at, as often as it can be.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Pipeline:
         heartbeat: Heartbeat,
         lossless: Collection[CameraName] = (),
         health_sinks: Sequence[HealthSink] = (),
+        seeing: Seeing | None = None,
+        plans: Mapping[CameraName, CameraPlan] | None = None,
     ) -> None:
         self.name = name
         self._heartbeat = heartbeat
@@ -77,6 +83,8 @@ class Pipeline:
             sinks=sinks,
             health_sinks=health_sinks,
             listener=self,
+            seeing=seeing,
+            plans=plans,
         )
         self._thread = threading.Thread(target=self._run, name=f"lookout-pipeline-{name}", daemon=True)
         self._started = False
@@ -117,6 +125,10 @@ class Pipeline:
     def capture_lost(self, camera: CameraName, reason: str) -> None:
         """Tell that the capture process was reaped; it opens the camera again."""
         self._inbox.put((self._loop.capture_lost, (camera, reason)))
+
+    def rendered(self, message: Rendered, jpeg: bytes) -> None:
+        """Hand over a picture that was made of a frame."""
+        self._inbox.put((self._loop.rendered, (message, jpeg)))
 
     # --- WorkerEvents: any thread ------------------------------------------------------------------------------------
 
@@ -176,9 +188,17 @@ class Pipeline:
         """Retire the worker in the shadow, if there is one."""
         self._inbox.put((self._loop.end_shadow, ()))
 
+    def picture(self, wish: Wish) -> None:
+        """Have a picture made of a camera's newest frame; ``wish.take`` gets it on the pipeline's thread."""
+        self._inbox.put((self._loop.picture, (wish,)))
+
     def watch(self, frames: int) -> None:
         """Tell ``served`` every 10 results until current gave ``frames`` of them since the swap; a swap ends it."""
         self._inbox.put((self._loop.watch, (frames,)))
+
+    def limit(self, limits: Mapping[CameraName, float | None]) -> None:
+        """Bound the frame rates of these cameras (None: no bound), instead of what bounded them before."""
+        self._inbox.put((self._loop.limit, (limits,)))
 
     def statistics(self) -> PipelineStatistics:
         """Return a snapshot, from any thread; an older one where the loop does not answer within a second."""
@@ -210,12 +230,15 @@ class Pipeline:
                 try:
                     call = self._wait()
                 except queue.Empty:
+                    self._loop.grant_due(monotonic_ns())
                     self._check_deadlines()
                     continue
             if call is None:
                 return
             function, arguments = call
-            function(monotonic_ns(), *arguments)
+            now_ns = monotonic_ns()
+            self._loop.grant_due(now_ns)
+            function(now_ns, *arguments)
             self._heartbeat.progress()
 
     def _wait(self) -> Call | None:
@@ -226,7 +249,8 @@ class Pipeline:
             if due_ns != self._overdue_ns:
                 self._overdue_ns, self._last_look_ns = due_ns, now_ns + LAST_LOOK_NS
             due_ns = self._last_look_ns
-        wait_s = IDLE_S if due_ns is None else min(IDLE_S, max(0.0, (due_ns - now_ns) / NS_PER_S))
+        wakes_ns = [at_ns for at_ns in (due_ns, self._loop.grant_due_ns) if at_ns is not None]
+        wait_s = min([IDLE_S, *(max(0.0, (at_ns - now_ns) / NS_PER_S) for at_ns in wakes_ns)])
         self._heartbeat.waiting(wait_s)
         return self._inbox.get(timeout=wait_s)
 

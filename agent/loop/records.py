@@ -11,9 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from agent.process.messages import Output
+from agent.process.messages import Condition, Output
 from agent.telemetry.histogram import Snapshot
 from agent.types import CameraName, PipelineName, ReleaseId
+from agent.vision.whynot import Sights
 
 Stage = Literal["wait", "preprocess", "run", "postprocess", "latency"]
 """The stages inside the worker (``wait``: between them), and ``latency``: from capture to the answer in the agent."""
@@ -92,8 +93,11 @@ class ShadowPair(msgspec.Struct, frozen=True):
 class CameraStatistics(msgspec.Struct, frozen=True):
     """One camera of a pipeline. ``captured`` counts the frames that capture handed over; ``fps`` those delivered.
 
-    ``captured = answered + failed + lost + replaced + (ready or in flight)``; ``skipped`` is ``replaced`` and, besides,
-    what capture itself dropped because it held no slot.
+    ``conditions`` say what is wrong with its pictures, ``changed_fps`` is the rate of those that differ from the last.
+    ``idle_s``: time since the newest frame was captured. ``sights``: what became of its boxes of late.
+
+    ``captured = answered + failed + lost + replaced + gated + (ready or in flight)``; ``skipped`` is ``replaced`` and,
+    besides, what capture itself dropped because it held no slot.
     """
 
     camera: CameraName
@@ -108,6 +112,10 @@ class CameraStatistics(msgspec.Struct, frozen=True):
     skipped: int
     replaced: int
     gated: int = 0
+    idle_s: float | None = None
+    sights: Sights | None = None
+    conditions: tuple[Condition, ...] = ()
+    changed_fps: float | None = None
 
 
 class PipelineStatistics(msgspec.Struct, frozen=True):

@@ -23,6 +23,10 @@ SHADOW, RENDER, NEWEST, WRITING = 1, 1, 1, 1
 """Slots beside those in flight: a shadow's frame, a picture's, the newest one ready, the one being written."""
 
 
+QUEUE = "queue"
+"""The reader that keeps a lent frame ready for a worker."""
+
+
 def slots_for(in_flight: int) -> int:
     """Return how many slots a ring has: an old and a new worker may both hold ``in_flight`` frames."""
     return 2 * in_flight + SHADOW + RENDER + NEWEST + WRITING
@@ -105,15 +109,29 @@ class Rings:
 
     def lease(self, frame: FrameRef, reader: str) -> None:
         """Let ``reader`` read the frame."""
-        self._alive[frame.camera, frame.generation].leases.lease(frame.slot, reader)
+        leases = self._alive[frame.camera, frame.generation].leases
+        leases.lease(frame.slot, reader)
+        if leases.reads(frame.slot, QUEUE):
+            leases.release(frame.slot, QUEUE)
+
+    def lend(self, frame: FrameRef, reader: str) -> None:
+        """Let ``reader`` read a frame that is ready, and stays so until it is leased or discarded."""
+        leases = self._alive[frame.camera, frame.generation].leases
+        if not leases.reads(frame.slot, QUEUE):
+            leases.lease(frame.slot, QUEUE)
+        leases.lease(frame.slot, reader)
 
     def release(self, frame: FrameRef, reader: str) -> None:
         """End that; the slot is free when nobody else reads it."""
         self._alive[frame.camera, frame.generation].leases.release(frame.slot, reader)
 
     def discard(self, frame: FrameRef) -> None:
-        """Free a frame that nobody read."""
-        self._alive[frame.camera, frame.generation].leases.discard(frame.slot)
+        """Free a frame that is ready and that no worker wants; where it was lent, after that has ended."""
+        leases = self._alive[frame.camera, frame.generation].leases
+        if leases.reads(frame.slot, QUEUE):
+            leases.release(frame.slot, QUEUE)
+        else:
+            leases.discard(frame.slot)
 
     def reclaim(self, reader: str) -> None:
         """End every lease of a reader that was reaped."""

@@ -1,28 +1,44 @@
-"""Which camera's frame is next: round robin over the cameras that have one ready. Pure.
+"""Which camera's frame is next: turns by weight among the cameras that have one ready. Pure.
 
-A camera that was just served comes last among those that wait, so a camera with many frames takes no turn from one with
-few, and one without a ready frame costs nothing. Weights and the motion gate will join here.
+Start-time fair queueing: a turn moves a camera's own clock on by ``1 / weight``, and the camera whose clock is furthest
+behind is next; of equals the one that waited longest. While cameras always have a frame their turns are as their
+weights; one that had none for a while comes back at the clock of the last turn, neither owed what it missed nor last.
+So every camera with a frame gets its turn: another one takes at most ``weight / own weight``, rounded up, and one more
+in between.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from agent.types import CameraName
 
+LARGEST_WEIGHT = 10
+TURN = 2520
+"""Divisible by every weight: clocks are whole numbers and never drift."""
+
 
 class Scheduler:
-    """The turns of one pipeline's cameras."""
+    """The turns of one pipeline's cameras; those without a weight have 1."""
 
-    def __init__(self, cameras: Iterable[CameraName]) -> None:
-        self._turns = deque(cameras)
+    def __init__(self, cameras: Iterable[CameraName], weights: Mapping[CameraName, int] | None = None) -> None:
+        weights = weights or {}
+        names = tuple(cameras)
+        self._steps = {name: TURN // weights.get(name, 1) for name in names}
+        self._clocks = dict.fromkeys(names, 0)
+        self._served = {name: place - len(names) for place, name in enumerate(names)}
+        self._turns = 0
+        self._now = 0
+        """The clock of whoever had the last turn, as it was before it."""
 
     def next(self, has_frame: Callable[[CameraName], bool]) -> CameraName | None:
-        """Return the camera whose turn it is among those for which ``has_frame``, and put it last; None: none has."""
-        for place, camera in enumerate(self._turns):
-            if has_frame(camera):
-                del self._turns[place]
-                self._turns.append(camera)
-                return camera
-        return None
+        """Return whose turn it is among the cameras for which ``has_frame``, and count the turn; None: none has."""
+        ready = [name for name in self._clocks if has_frame(name)]
+        if not ready:
+            return None
+        chosen = min(ready, key=lambda name: (max(self._clocks[name], self._now), self._served[name]))
+        self._now = max(self._clocks[chosen], self._now)
+        self._clocks[chosen] = self._now + self._steps[chosen]
+        self._served[chosen] = self._turns
+        self._turns += 1
+        return chosen

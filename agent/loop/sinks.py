@@ -17,8 +17,8 @@ import msgspec
 from agent.clock import NS_PER_MS, NS_PER_S, monotonic_ns
 from agent.loop.records import CameraHealth
 from agent.loop.stats import Rate
-from agent.process.messages import Health
-from agent.types import CameraName, Result
+from agent.process.messages import Condition, Health
+from agent.types import CameraName, Result, Scene
 
 T = TypeVar("T")
 Clock = Callable[[], int]
@@ -69,13 +69,21 @@ class Reports:
 
 
 class CameraSummary(msgspec.Struct, frozen=True):
-    """A camera at one moment: how many of each label are seen, whether it is well, frames answered a second."""
+    """A camera at one moment: how many of each label are seen, whether it is well, frames answered a second.
+
+    ``counts`` and ``zones`` are those of tracks, where there are some; ``lines`` says how often each was crossed in and
+    out since the agent started.
+    """
 
     camera: CameraName
     counts: dict[str, int]
     health: CameraHealth
     reason: str
     fps: float
+    zones: dict[str, dict[str, int]] = {}
+    lines: dict[str, tuple[int, int]] = {}
+    conditions: tuple[Condition, ...] = ()
+    changed_fps: float | None = None
 
 
 class States:
@@ -102,28 +110,32 @@ class States:
         told = self._told.get(camera)
         if told is not None and now_ns - told[1] < self._every_ns:
             return
-        found = result.detections if result.detections is not None else result.classes
-        counts = dict(Counter(one.label for one in found or ()))
-        self._tell(camera, counts, rate.per_second(now_ns), now_ns)
+        self._tell(camera, _scene(result), rate.per_second(now_ns), now_ns)
 
     def health(self, message: Health) -> None:
         """Take a change of a camera's state; a camera that does not stream sees nothing."""
         self._health[message.camera] = message
         told = self._told.get(message.camera)
         streaming = message.state == "streaming"
-        counts = told[0].counts if told is not None and streaming else {}
+        scene = Scene() if told is None else Scene(told[0].counts, told[0].zones, told[0].lines)
+        if not streaming:
+            scene = Scene({}, {zone: {} for zone in scene.zones}, scene.lines)
         now_ns = self._now_ns()
         rate = self._rates.get(message.camera)
-        self._tell(message.camera, counts, rate.per_second(now_ns) if rate and streaming else 0.0, now_ns)
+        self._tell(message.camera, scene, rate.per_second(now_ns) if rate and streaming else 0.0, now_ns)
 
-    def _tell(self, camera: CameraName, counts: dict[str, int], fps: float, now_ns: int) -> None:
+    def _tell(self, camera: CameraName, scene: Scene, fps: float, now_ns: int) -> None:
         health = self._health.get(camera)
         summary = CameraSummary(
             camera=camera,
-            counts=counts,
+            counts=scene.counts,
             health=health.state if health is not None else "streaming",
             reason=health.reason if health is not None else "",
             fps=round(fps, 1),
+            zones=scene.zones,
+            lines=scene.lines,
+            conditions=health.conditions if health is not None else (),
+            changed_fps=None if health is None or health.changed_fps is None else round(health.changed_fps, 1),
         )
         told = self._told.get(camera)
         if told is None or _differ(told[0], summary):
@@ -131,9 +143,17 @@ class States:
             self._take(summary)
 
 
+def _scene(result: Result) -> Scene:
+    """Return what there is to count: tracks, else what is in this very frame."""
+    if result.scene is not None:
+        return result.scene
+    found = result.detections if result.detections is not None else result.classes
+    return Scene(dict(Counter(one.label for one in found or ())))
+
+
 def _differ(old: CameraSummary, new: CameraSummary) -> bool:
     """Return whether the difference is worth a message."""
-    if (old.counts, old.health, old.reason) != (new.counts, new.health, new.reason):
+    if msgspec.structs.replace(old, fps=new.fps) != new:
         return True
     return abs(new.fps - old.fps) > FPS_CHANGED * max(old.fps, new.fps, 1.0)
 

@@ -60,6 +60,11 @@ class Intervals:
         steady = statistics.median(self._intervals) if self._intervals else 0
         return max(0.0, (now_ns - self._last_ns - steady) / NS_PER_MS)
 
+    def rest(self, now_ns: int) -> None:
+        """Let the time until now be no gap: there was nothing to answer."""
+        if self._last_ns is not None:
+            self._last_ns = now_ns
+
     def restart(self) -> None:
         """Forget everything: another worker has its own intervals."""
         self._intervals.clear()

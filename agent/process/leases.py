@@ -68,6 +68,10 @@ class Leases:
             raise ProgrammingError(f"slot {slot} is leased, but not to {reader}: cannot release it")
         self._leave(slot, reader)
 
+    def reads(self, slot: int, reader: str) -> bool:
+        """Tell whether the slot is leased to ``reader``."""
+        return reader in self._readers[slot]
+
     def discard(self, slot: int) -> None:
         """Free a frame that nobody wanted (ready → free)."""
         self._expect("discard", slot, _State.READY)

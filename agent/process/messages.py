@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from agent.errors import LookoutError
-from agent.types import CameraName, ModelSpec, Role, TensorInfo, Timings
+from agent.types import Box, CameraName, ModelSpec, Role, TensorInfo, Timings
 
 PROTOCOL = 1
 MAX_BYTES = 64 * 1024
@@ -143,14 +143,43 @@ class Output(Message, frozen=True):
 # --- capture ---------------------------------------------------------------------------------------------------------
 
 
-class SourceSpec(msgspec.Struct, frozen=True):
-    """Where a camera's frames come from. ``location`` is a path, a folder, a URL or a device.
+Points = tuple[tuple[float, float], ...]
+"""Corners of a polygon, x and y. Where no number exceeds 1 they are parts of the frame's size, else pixels."""
 
-    ``pace`` ``lossless`` waits for a free slot instead of dropping (file and images only); ``realtime`` follows
-    ``fps`` (the file's own where None). ``width``, ``height``, ``fps``, ``fourcc`` are asked of devices.
+
+class View(msgspec.Struct, frozen=True):
+    """What is made of a source's picture before anybody sees it: turned clockwise by ``rotate``, then cut.
+
+    ``crop`` is ``x1 y1 x2 y2`` of the turned picture, pixels or (all within 0..1) parts of it. ``masks`` are polygons
+    on the result: black in every picture that leaves the device, and for the model too with ``mask_inference``.
     """
 
-    kind: Literal["file", "images", "url", "device"]
+    rotate: Literal[0, 90, 180, 270] = 0
+    crop: tuple[float, float, float, float] | None = None
+    masks: tuple[Points, ...] = ()
+    mask_inference: bool = False
+
+
+class MotionSpec(msgspec.Struct, frozen=True):
+    """How motion is measured: from ``contrast`` grey levels on.
+
+    Inside ``include`` (empty: everywhere) and outside ``exclude``, polygons on the picture as ``view`` makes it.
+    """
+
+    contrast: float = 6.0
+    include: tuple[Points, ...] = ()
+    exclude: tuple[Points, ...] = ()
+
+
+class SourceSpec(msgspec.Struct, frozen=True):
+    """Where a camera's frames come from: a path, folder, URL, device, GStreamer pipeline or picamera2's index.
+
+    ``pace`` ``lossless`` waits for a free slot instead of dropping (file, images and pattern only); ``realtime``
+    follows ``fps`` (the file's own where None). ``width``, ``height``, ``fps``, ``fourcc`` are asked of devices and
+    are what a pattern has. ``transport`` is RTSP's, ``seed`` a pattern's. ``motion`` None: it is not measured.
+    """
+
+    kind: Literal["file", "images", "url", "device", "gstreamer", "picamera2", "pattern"]
     location: str
     pace: Literal["realtime", "lossless"] = "realtime"
     loop: bool = False
@@ -160,6 +189,10 @@ class SourceSpec(msgspec.Struct, frozen=True):
     fourcc: str | None = None
     open_timeout_ms: int = 3000
     read_timeout_ms: int = 2000
+    transport: Literal["tcp", "udp"] = "tcp"
+    seed: int = 0
+    view: View = View()
+    motion: MotionSpec | None = None
 
 
 class Open(Message, frozen=True):
@@ -201,7 +234,8 @@ class Grant(Message, frozen=True):
 class Frame(Message, frozen=True):
     """Capture to agent: the slot holds a whole frame; the grant is used up.
 
-    ``skipped``: frames that this camera dropped for want of a granted slot, since it was opened.
+    ``skipped``: frames that this camera dropped for want of a granted slot, since it was opened. ``motion``: the share
+    (0..1) of the watched area that differs from the background, 1 where that is not measured or not known yet.
     """
 
     camera: CameraName
@@ -212,18 +246,80 @@ class Frame(Message, frozen=True):
     at_ns: int
     at_utc_ms: int
     skipped: int
+    motion: float = 1.0
+
+
+Condition = Literal["stale", "frozen", "dark", "overexposed", "blurred", "moved"]
+"""What may be wrong with the pictures of a camera that streams."""
 
 
 class Health(Message, frozen=True):
-    """Capture to agent, on every change of state: ``reason`` is in words, without credentials.
+    """Capture to agent, on every change of state and of conditions: ``reason`` is in words, without credentials.
 
-    ``ended``: a source without loop gave its last frame, and every frame before it was handed over.
+    ``ended``: a source without loop gave its last frame, and every frame before it was handed over. ``fps`` is the
+    rate that the source declares, ``changed_fps`` that of pictures which differ from the one before (None: not
+    measured yet). ``conditions`` say what is wrong with the pictures while the camera streams.
     """
 
     camera: CameraName
     state: Literal["opening", "streaming", "stalled", "failed", "ended"]
     reason: str = ""
     fps: float = 0.0
+    conditions: tuple[Condition, ...] = ()
+    changed_fps: float | None = None
+
+
+class OverlayBox(msgspec.Struct, frozen=True):
+    """A box to draw, pixels of the frame, with its text; ``hue`` (any number) chooses its colour."""
+
+    box: Box
+    text: str = ""
+    hue: int = 0
+
+
+class OverlayZone(msgspec.Struct, frozen=True):
+    """A polygon (or, of two points, a line) to draw, pixels or parts of the frame, with its name."""
+
+    points: Points
+    text: str = ""
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """What is drawn into a picture. Privacy masks are not here: capture puts them over everything, always."""
+
+    boxes: tuple[OverlayBox, ...] = ()
+    zones: tuple[OverlayZone, ...] = ()
+
+
+class Render(Message, frozen=True):
+    """Agent to capture: make a JPEG of the frame in this slot, which the agent has leased for it.
+
+    At most ``max_width`` pixels wide and ``max_bytes`` large. ``crop``: only this part of the frame, pixels.
+    """
+
+    request: int
+    camera: CameraName
+    generation: int
+    slot: int
+    overlay: Overlay = Overlay()
+    max_width: int = 1280
+    quality: int = 80
+    max_bytes: int = 512 * 1024
+    crop: Box | None = None
+
+
+class Rendered(Message, frozen=True):
+    """Capture to agent: the JPEG, ``size_bytes`` long, in the memfd that comes along. ``problem``: why there is none.
+
+    Either way the slot of ``request`` is not read any more.
+    """
+
+    request: int
+    camera: CameraName
+    width: int = 0
+    height: int = 0
+    size_bytes: int = 0
+    problem: str = ""
 
 
 class Alive(Message, frozen=True):
@@ -349,7 +445,7 @@ class Inspected(Message, frozen=True):
 AnyMessage = (
     Hello | Stop | Error | AttachRing | DetachRing
     | Load | Ready | Infer | InferFile | Output
-    | Open | Close | NeedRing | Grant | Frame | Health | Alive
+    | Open | Close | NeedRing | Grant | Frame | Health | Alive | Render | Rendered
     | Fetch | Survey | Refreshed | Progress | Surveyed | Fetched
     | Inspect | Inspected
 )  # fmt: skip

@@ -50,6 +50,9 @@ def _print(found: Status) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(Text(f"{found.device} · lookout {found.version} · pid {found.pid} · up {_span(found.uptime_s)}"))
     console.print(_cameras(found))
+    for camera in found.cameras:
+        if camera.why_not:
+            console.print(Text(f"camera {camera.name} reports nothing: {camera.why_not}"))
     console.print(_pipelines(found))
     console.print(Text(f"broker  {_broker(found.broker)}"))
     if found.memory_mb:
@@ -59,10 +62,11 @@ def _print(found: Status) -> None:
 
 
 def _cameras(found: Status) -> Table:
-    table = _table("camera", "pipeline", "health", "fps", "answered", "lost", "skipped")
+    table = _table("camera", "pipeline", "health", "fps", "answered", "lost", "skipped", "gated")
     for camera in found.cameras:
-        health = f"{camera.health}: {camera.reason}" if camera.reason else camera.health
-        counts = (str(number) for number in (camera.answered, camera.lost, camera.skipped))
+        wrong = camera.reason or ", ".join(camera.conditions)
+        health = f"{camera.health}: {wrong}" if wrong else camera.health
+        counts = (str(number) for number in (camera.answered, camera.lost, camera.skipped, camera.gated))
         table.add_row(*map(Text, (camera.name, camera.pipeline, health, f"{camera.fps:.1f}", *counts)))
     return table
 

@@ -12,7 +12,12 @@ from agent.errors import LookoutError
 
 
 class CameraStatus(msgspec.Struct, frozen=True):
-    """One camera. ``health`` is capture's word (opening, streaming, stalled, failed, ended), ``reason`` says why."""
+    """One camera. ``health`` is capture's word (opening, streaming, stalled, failed, ended), ``reason`` says why.
+
+    ``conditions`` (stale, frozen, dark, overexposed, blurred, moved) say what is wrong with the pictures of one that
+    streams; ``changed_fps`` is the rate of pictures that differ from the one before. ``seeing`` is a word for what
+    keeps detections from being reported (``reporting``: nothing does), ``why_not`` the same in a sentence.
+    """
 
     name: str
     pipeline: str
@@ -22,7 +27,12 @@ class CameraStatus(msgspec.Struct, frozen=True):
     answered: int = 0
     lost: int = 0
     skipped: int = 0
+    gated: int = 0
     reason: str = ""
+    conditions: tuple[str, ...] = ()
+    changed_fps: float | None = None
+    seeing: str = ""
+    why_not: str = ""
 
 
 class PipelineStatus(msgspec.Struct, frozen=True):

@@ -7,10 +7,11 @@ gives None without complaint.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,12 @@ log = structlog.get_logger(part="telemetry")
 
 CPU_SENSORS = ("cpu_thermal", "soc_thermal", "cpu-thermal", "soc-thermal", "coretemp", "k10temp", "zenpower")
 """Sensors of the processor, the best first: Raspberry Pi, Jetson and other boards, Intel, AMD."""
+
+PI_THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
+PI_SLOWED = 0b1110
+"""Of its flags, what is so now: clock capped, throttled, soft temperature limit."""
+
+CLOCK_COOLERS = ("cpufreq", "thermal-cpufreq", "Processor")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ def host_probes(state_folder: Path) -> tuple[Probe, ...]:
         Probe("agent_pss_mb", "MB", pss_mb, "memory of the agent's own process, shared parts by share", "data_size"),
         Probe("disk_free_mb", "MB", lambda: _disk_free_mb(state_folder), "room where the state lies", "data_size"),
         Probe("temperature_c", "°C", temperature_c, "temperature of the processor", "temperature"),
+        Probe("throttled", "", throttled, "1 while the processor is slowed down by heat or want of power, else 0"),
         Probe("host_uptime_s", "s", _host_uptime_s, "time since the host was started", "duration"),
     )
 
@@ -63,9 +71,9 @@ class Probes:
         self.rows = tuple(rows)
         self._complained: set[str] = set()
 
-    def read(self) -> dict[str, float | None]:
-        """Return every row's value by key, None where it cannot be had."""
-        return {row.key: self._value(row) for row in self.rows}
+    def read(self, keys: Collection[str] | None = None) -> dict[str, float | None]:
+        """Return every row's value by key (those of ``keys`` only, where given), None where it cannot be had."""
+        return {row.key: self._value(row) for row in self.rows if keys is None or row.key in keys}
 
     def _value(self, row: Probe) -> float | None:
         try:
@@ -93,6 +101,22 @@ def temperature_c() -> float | None:
         return None
     best = next((name for name in CPU_SENSORS if name in sensors), None) or next(iter(sensors))
     return max(sensors[best])
+
+
+def throttled(sys: Path = Path("/sys")) -> float | None:
+    """Return 1 while the processor is slowed down, 0 while not, None where nothing tells.
+
+    A Raspberry Pi's firmware says so itself; elsewhere it is the cooling by a lower clock that is in force.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        flags = int((sys / PI_THROTTLED).read_text(), 16)
+        return float(bool(flags & PI_SLOWED))
+    states = []
+    for cooler in (sys / "class/thermal").glob("cooling_device*"):
+        with contextlib.suppress(OSError, ValueError):
+            if (cooler / "type").read_text().strip().startswith(CLOCK_COOLERS):
+                states.append(int((cooler / "cur_state").read_text()))
+    return float(max(states) > 0) if states else None
 
 
 def _memory_used_mb() -> float:

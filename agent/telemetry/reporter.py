@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.clock import NS_PER_S, monotonic_ns, rfc3339, utc_ms
-from agent.link.messages import CameraRow, Counters, LoopRow, Telemetry, latency_row
+from agent.link.messages import CameraRow, Counters, GovernorRow, LoopRow, Telemetry, latency_row
 from agent.telemetry.histogram import Snapshot
 from agent.telemetry.probes import Probes
 from agent.types import Outgoing, ReleaseId
@@ -99,6 +99,7 @@ def build(
     link: dict[str, int],
     at_utc_ms: int,
     uptime_s: float,
+    governor: GovernorRow | None = None,
 ) -> Telemetry:
     """Build the message. A model's latency is credited to whoever serves now. Pure but for ``windows``."""
     loop: dict[str, LoopRow] = {}
@@ -130,6 +131,7 @@ def build(
         models={name: latency_row(samples) for name, samples in models.items()},
         counters=total,
         link=link,
+        governor=governor,
     )
 
 
@@ -144,7 +146,7 @@ def _sum(a: Counters, b: Counters) -> Counters:
 
 
 class Reporter:
-    """Owns the thread ``lookout-telemetry``; see the module."""
+    """Owns the thread ``lookout-telemetry``; see the module. ``chore`` is done on it every ``chore_s``."""
 
     def __init__(
         self,
@@ -155,6 +157,9 @@ class Reporter:
         pipelines: Callable[[], Iterable[PipelineReading]],
         link: Callable[[], dict[str, int]] = dict,
         pulse: Pulse | None = None,
+        governor: Callable[[], GovernorRow | None] = lambda: None,
+        chore: Callable[[], None] | None = None,
+        chore_s: float = 5.0,
     ) -> None:
         self._publish = publish
         self._probes = probes
@@ -162,6 +167,9 @@ class Reporter:
         self._pipelines = pipelines
         self._link = link
         self._pulse = pulse
+        self._governor = governor
+        self._chore = chore
+        self._chore_s = chore_s
         self._windows = Windows()
         self._started_ns = monotonic_ns()
         self._stopping = False
@@ -191,17 +199,27 @@ class Reporter:
         self._nudge.set()
 
     def _run(self) -> None:
+        reported_ns = monotonic_ns()
         while True:
+            due_s = max(0.0, self._interval_s - (monotonic_ns() - reported_ns) / NS_PER_S)
+            wait_s = due_s if self._chore is None else min(due_s, self._chore_s)
             if self._pulse is not None:
-                self._pulse.waiting(self._interval_s)
-            self._nudge.wait(self._interval_s)
+                self._pulse.waiting(wait_s)
+            nudged = self._nudge.wait(wait_s)
             self._nudge.clear()
             if self._stopping:
                 return
-            try:
-                self._report()
-            except Exception:  # the thread's last line: one bad provider must not end all telemetry
-                log.exception("telemetry.failed")
+            if self._chore is not None:
+                self._safely(self._chore)
+            if nudged or wait_s >= due_s:
+                reported_ns = monotonic_ns()
+                self._safely(self._report)
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # the thread's last line: one bad provider must not end all telemetry
+            log.exception("telemetry.failed")
 
     def _report(self) -> None:
         message = build(
@@ -211,6 +229,7 @@ class Reporter:
             link=self._link(),
             at_utc_ms=utc_ms(),
             uptime_s=(monotonic_ns() - self._started_ns) / NS_PER_S,
+            governor=self._governor(),
         )
         self.last = message
         self._publish(Outgoing("telemetry", message, stream="telemetry", replaces="telemetry"))

@@ -14,7 +14,7 @@ import pytest
 from agent.capture.handle import CaptureHandle
 from agent.process.child import Spawner
 from agent.process.leases import Leases
-from agent.process.messages import Frame, Health
+from agent.process.messages import Frame, Health, Rendered
 from agent.process.ring import RingMemory
 from agent.types import CameraName
 
@@ -76,6 +76,7 @@ class Taker:
     seen: list[Seen] = field(default_factory=list)
     healths: list[Health] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    pictures: list[tuple[Rendered, bytes]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     generation: int = 0
     ring: RingMemory | None = None
@@ -110,6 +111,9 @@ class Taker:
     def health(self, message: Health) -> None:
         self.told.append(message.state)
         self.healths.append(message)
+
+    def rendered(self, message: Rendered, jpeg: bytes) -> None:
+        self.pictures.append((message, jpeg))
 
     def capture_lost(self, camera: CameraName, reason: str) -> None:
         self.told.append("lost")

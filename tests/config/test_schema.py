@@ -21,6 +21,11 @@ NEVER_REMOTE = [
     "registry.trust_clock",
     "registry.proxy",
     "registry.*_file",
+    "cameras.*.source.pipeline",
+    "cameras.*.rotate",
+    "cameras.*.crop",
+    "cameras.*.masks",
+    "cameras.*.mask_inference",
 ]  # fmt: skip
 """What an operator, or whoever has the broker, must never reach: see the promises in the design."""
 
@@ -165,7 +170,9 @@ def test_threads_are_as_configured_else_one_fewer_than_the_cores(configured: int
 def test_a_path_finds_its_key_through_names_and_kinds() -> None:
     assert [key.path for key in describe.at(("cameras", "front", "source", "url"))] == ["cameras.*.source.url"]
     assert {key.kinds for key in describe.find("cameras.front.source.path")} == {("file",), ("images",)}
-    assert describe.children(("cameras", "x", "source"), "url") == ["kind", "url", "open_timeout_ms", "read_timeout_ms"]
+    assert describe.children(("cameras", "x", "source"), "url") == [
+        "kind", "url", "transport", "open_timeout_ms", "read_timeout_ms",
+    ]  # fmt: skip
     assert describe.is_secret(("mqtt", "password", "below"))
     assert describe.suggest("mqtt.pasword") == "mqtt.password"
     assert describe.find("no.such.key") == ()

@@ -142,7 +142,7 @@ WRONG = {
     "labels": ({"num_classes": 80}, r"with 80 labels .* needs one of shape \[1, 84, 85\].*output .*\[1, 84, 8\]"),
     "strides": ({"decoder": DecoderSpec("yolox", {"strides": [8]})}, r"shape \[1, 64, 8\]"),
     "family": ({"decoder": DecoderSpec("nanodet", {})}, "decoder nanodet"),
-    "unknown": ({"decoder": DecoderSpec("yolov99", {})}, "this agent has centerface, classify, nanodet, yolox"),
+    "unknown": ({"decoder": DecoderSpec("yolov99", {})}, "this agent has boxes_scores, centerface, classify, detr"),
     "task": ({"decoder": DecoderSpec("classify", {})}, "it reads models that classify"),
 }
 

@@ -11,7 +11,7 @@ from . import shelf
 from .processes import FETCH, children, descriptors, family, kill, look, mapped, until
 
 FORBIDDEN = {
-    "agent": ("cv2", "onnxruntime", "onnx", "tuf", "securesystemslib", "requests", "tools", "rich", "numpy"),
+    "agent": ("cv2", "onnxruntime", "onnx", "tuf", "securesystemslib", "requests", "tools", "rich", "scipy"),
     "capture": ("onnxruntime", "onnx", "paho", "tuf", "requests", "tools"),
     "worker": ("paho", "requests", "tuf", "onnx", "tools"),
     "fetch": ("cv2", "onnxruntime", "onnx", "paho", "tools"),

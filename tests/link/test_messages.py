@@ -16,10 +16,13 @@ from agent.link.messages import (
     MESSAGES,
     CameraState,
     Detections,
+    LineState,
     Update,
+    ZoneState,
     deploy_message,
     detections_message,
     encode,
+    event_message,
     failure,
     json_schemas,
     latency_row,
@@ -31,12 +34,14 @@ from agent.types import (
     Classification,
     Detection,
     Digest,
+    Event,
     FrameRef,
     ModelName,
     PipelineName,
     ReleaseId,
     Result,
     Timings,
+    Track,
 )
 
 RELEASE = ReleaseId(ModelName("yolox"), "1.2.0", Digest("ab" * 32))
@@ -119,6 +124,60 @@ def test_latency_rows_are_rounded() -> None:
     histogram = Histogram()
     histogram.add(1 / 3)
     assert latency_row(histogram.snapshot()).mean_ms == 0.33
+
+
+TRACK = Track(3, "person", 0.71234, 0.78, (1.04, 2.06, 3.0, 4.123), 5, 9, 1_790_000_000_123, 1_790_000_001_500)
+
+
+def test_an_events_message_is_as_documented() -> None:
+    event = Event(
+        "7-41", "new", 1_790_000_001_500, CameraName("front"), RELEASE, TRACK, zones=("garden",), entered=("garden",)
+    )
+    told = msgspec.json.decode(encode(event_message(event)))
+    assert told == {
+        "v": 1,
+        "id": "7-41",
+        "type": "new",
+        "kind": "track",
+        "at": "2026-09-21T14:13:21.500Z",
+        "camera": "front",
+        "model": "yolox:1.2.0",
+        "digest": "ab" * 32,
+        "track": {
+            "id": 3,
+            "label": "person",
+            "score": 0.712,
+            "top_score": 0.78,
+            "box": [1.0, 2.1, 3.0, 4.1],
+            "first_seen": "2026-09-21T14:13:20.123Z",
+            "last_seen": "2026-09-21T14:13:21.500Z",
+            "zones": ["garden"],
+            "entered": ["garden"],
+            "stationary": False,
+            "velocity": [0.0, 0.0],
+        },
+    }
+
+
+def test_only_a_stay_has_a_dwell_and_only_a_crossing_a_direction() -> None:
+    event = Event("7-1", "end", 0, CameraName("front"), RELEASE, TRACK)
+    stay = msgspec.structs.replace(event, kind="zone", place="garden", dwell_s=1.23456, loitering=True)
+    crossing = msgspec.structs.replace(event, kind="line", place="gate", direction="out")
+    beside = {"v", "id", "type", "kind", "at", "camera", "model", "digest", "track"}
+    told = [msgspec.json.decode(encode(event_message(one))) for one in (stay, crossing)]
+    assert [{key: one[key] for key in one.keys() - beside} for one in told] == [
+        {"place": "garden", "dwell_s": 1.235, "loitering": True},
+        {"place": "gate", "direction": "out"},
+    ]
+
+
+def test_a_camera_tells_its_zones_and_lines() -> None:
+    state = CameraState(
+        health="streaming", zones={"garden": ZoneState({"person": 1}, True)}, lines={"gate": LineState(3, 2)}
+    )
+    told = msgspec.json.decode(encode(state))
+    assert told["zones"] == {"garden": {"counts": {"person": 1}, "occupancy": True}}
+    assert told["lines"] == {"gate": {"in": 3, "out": 2}}
 
 
 def test_every_message_has_a_schema_and_a_version() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.loop.frameloop import FrameLoop
+from agent.loop.plan import CameraPlan
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.loop.results import Reporting
+from agent.loop.seeing import Seeing
 from agent.process.messages import Error, Frame, Output, Ready
 from agent.types import CameraName, Digest, FrameRef, ModelName, PipelineName, ReleaseId, Result, Timings
 
@@ -31,6 +33,7 @@ class FakeCapture:
         self.granted: dict[str, deque[tuple[int, int]]] = {}
         self.rings: list[tuple[str, int]] = []
         self.sequence: dict[str, int] = {}
+        self.renders: list = []
 
     def attach_ring(self, camera, generation, ring) -> None:
         self.rings.append((camera, generation))
@@ -39,14 +42,17 @@ class FakeCapture:
     def grant(self, camera, generation, slot) -> None:
         self.granted[camera].append((generation, slot))
 
-    def frame(self, camera: str, *, at_ns: int = 0, skipped: int = 0) -> Frame | None:
+    def render(self, message) -> None:
+        self.renders.append(message)
+
+    def frame(self, camera: str, *, at_ns: int = 0, skipped: int = 0, motion: float = 1.0) -> Frame | None:
         """The next frame's message; None without a granted slot."""
         if not self.granted.get(camera):
             return None
         generation, slot = self.granted[camera].popleft()
         sequence = self.sequence.get(camera, 0)
         self.sequence[camera] = sequence + 1
-        return Frame(CameraName(camera), generation, slot, sequence, sequence, at_ns, 0, skipped)
+        return Frame(CameraName(camera), generation, slot, sequence, sequence, at_ns, 0, skipped, motion)
 
 
 class FakeWorker:
@@ -133,7 +139,13 @@ class Bench:
     """A frame loop between fakes, with a clock that the test moves."""
 
     def __init__(
-        self, cameras: Sequence[str] = ("front",), *, lossless: Sequence[str] = (), in_flight: int = 2
+        self,
+        cameras: Sequence[str] = ("front",),
+        *,
+        lossless: Sequence[str] = (),
+        in_flight: int = 2,
+        seeing: Seeing | None = None,
+        plans: Mapping[str, CameraPlan] | None = None,
     ) -> None:
         self.now_ns = 1_000_000 * MS
         self.capture = FakeCapture()
@@ -151,6 +163,8 @@ class Bench:
             sinks=[self.results.append],
             health_sinks=[self.health.append],
             listener=self.listener,
+            plans={CameraName(camera): plan for camera, plan in (plans or {}).items()},
+            seeing=seeing,
         )
         for camera in cameras:
             self.loop.need_ring(self.now_ns, CameraName(camera), 64, 48)
@@ -161,10 +175,10 @@ class Bench:
     def swap(self, worker: FakeWorker, *, score: float = 0.35, p95_ms: float = 10.0) -> None:
         self.loop.swap(self.now_ns, worker, Reporting(LABELS, score), p95_ms)
 
-    def write(self, camera: str = "front", count: int = 1, *, skipped: int = 0) -> int:
+    def write(self, camera: str = "front", count: int = 1, *, skipped: int = 0, motion: float = 1.0) -> int:
         """Let capture hand over frames; return how many slots allowed."""
         for written in range(count):
-            frame = self.capture.frame(camera, at_ns=self.now_ns, skipped=skipped)
+            frame = self.capture.frame(camera, at_ns=self.now_ns, skipped=skipped, motion=motion)
             if frame is None:
                 return written
             self.loop.frame(self.now_ns, frame)

@@ -6,10 +6,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agent.loop.plan import CameraPlan
 from agent.types import CameraName
+from agent.vision.gate import GateSettings
 from tests.loop.fakes import Bench, FakeWorker
 
-CAMERAS = ("live", "film")
+CAMERAS = ("live", "film", "calm")
+PLANS = {
+    "film": CameraPlan(weight=3, max_fps=20.0),
+    "calm": CameraPlan(weight=2, gate=GateSettings(hold_s=0.2, every_s=2.0, recheck_s=0.5)),
+}
 camera_names = st.sampled_from(CAMERAS)
 
 
@@ -18,7 +24,7 @@ class LoopMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench(CAMERAS, lossless=["film"], in_flight=2)
+        self.bench = Bench(CAMERAS, lossless=["film"], in_flight=2, plans=PLANS)
         self.made: list[FakeWorker] = []
         self.writing = set(CAMERAS)
 
@@ -34,9 +40,9 @@ class LoopMachine(RuleBasedStateMachine):
         return [worker for worker in self.living() if worker.asked]
 
     @precondition(lambda self: self.writing)
-    @rule(data=st.data(), count=st.integers(1, 4))
-    def write(self, data, count: int) -> None:
-        self.bench.write(data.draw(st.sampled_from(sorted(self.writing))), count)
+    @rule(data=st.data(), count=st.integers(1, 4), motion=st.sampled_from([0.0, 0.0, 0.5]))
+    def write(self, data, count: int, motion: float) -> None:
+        self.bench.write(data.draw(st.sampled_from(sorted(self.writing))), count, motion=motion)
 
     @precondition(lambda self: self.asked())
     @rule(data=st.data(), fails=st.sampled_from([False, False, False, True]))
@@ -89,7 +95,12 @@ class LoopMachine(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([10, 500, 2500]))
     def time_passes(self, ms: int) -> None:
         self.bench.pass_ms(ms)
+        self.loop.grant_due(self.bench.now_ns)
         self.loop.check_deadlines(self.bench.now_ns)
+
+    @rule(camera=camera_names, fps=st.sampled_from([None, 0.5, 100.0]))
+    def limit(self, camera: str, fps: float | None) -> None:
+        self.loop.limit(self.bench.now_ns, {CameraName(camera): fps})
 
     @precondition(lambda self: any(worker.killed and worker.alive for worker in self.made))
     @rule()
@@ -118,7 +129,8 @@ class LoopMachine(RuleBasedStateMachine):
     def counters_add_up(self) -> None:
         for camera in self.bench.statistics.cameras.values():
             pending = camera.captured - camera.answered - camera.failed - camera.lost - camera.replaced
-            assert pending >= 0
+            assert pending - camera.gated >= 0
+            assert camera.gated == 0 or camera.camera == "calm"
         film = self.bench.statistics.cameras[CameraName("film")]
         assert film.skipped == 0
 
@@ -141,7 +153,8 @@ class LoopMachine(RuleBasedStateMachine):
         statistics = self.bench.statistics
         assert statistics.in_flight == 0
         for camera in statistics.cameras.values():
-            assert camera.captured == camera.answered + camera.failed + camera.lost + camera.replaced
+            ends = camera.answered + camera.failed + camera.lost + camera.replaced + camera.gated
+            assert camera.captured == ends
         assert {w.name for w in self.made} == {w.name for w in self.bench.events.retired_workers}
         for generation in self.loop._intake.generations():
             counts = generation.leases.counts()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agent.errors import OutputError
 from agent.loop.results import Reporting, read
+from agent.loop.seeing import Seeing
 from agent.process.messages import Output
 from agent.types import CameraName, Digest, FrameRef, ModelName, ReleaseId
 from tests.loop.fakes import LABELS, MS, TIMINGS, rows
@@ -22,7 +23,8 @@ def answer(detections: bytes | None = None, classes: bytes | None = None) -> Out
 
 
 def result_of(output: Output, *, score: float = 0.35, only=None):
-    return read(output, FRAME, RELEASE, Reporting(LABELS, score, only), now_ns=25 * MS)
+    reporting = Reporting(LABELS, score, only)
+    return Seeing().see(read(output, FRAME, RELEASE, reporting, now_ns=25 * MS), reporting)
 
 
 def test_rows_become_detections_with_labels_from_the_threshold_on():

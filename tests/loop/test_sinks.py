@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clock import NS_PER_S
 from agent.loop.results import Reporting, read
+from agent.loop.seeing import Seeing, SeeingSettings
 from agent.loop.sinks import HandOver, RateLimiter, Reports, States
 from agent.process.messages import Health, Output
-from agent.types import CameraName, Digest, FrameRef, ModelName, ReleaseId
+from agent.types import CameraName, Digest, FrameRef, ModelName, ReleaseId, Scene
+from agent.vision.track import TrackSettings
 from tests.loop.fakes import LABELS, MS, ONE_PERSON, TIMINGS
 
 
@@ -17,7 +20,10 @@ def result(detections: bytes = ONE_PERSON, camera: str = "front"):
     frame = FrameRef(CameraName(camera), 1, 0, 0, 0, 0, 0, 64, 48)
     release = ReleaseId(ModelName("m"), "1.0.0", Digest("0"))
     output = Output(1, "serve", 64, 48, TIMINGS, detections=detections)
-    return read(output, frame, release, Reporting(LABELS, 0.3), 0)
+    reporting = Reporting(LABELS, 0.3)
+    return Seeing(SeeingSettings(TrackSettings(enabled=False))).see(
+        read(output, frame, release, reporting, 0), reporting
+    )
 
 
 class Clock:
@@ -98,6 +104,19 @@ def test_a_change_of_health_is_told_at_once_and_a_blind_camera_counts_nothing():
     states(result())
     states.health(Health(CameraName("front"), "stalled", "no frame for 2 s"))
     assert (told[-1].health, told[-1].reason, told[-1].counts) == ("stalled", "no frame for 2 s", {})
+
+
+def test_a_state_counts_tracks_where_there_are_some_and_tells_zones_and_lines():
+    clock, told = Clock(), []
+    states = States(told.append, every_s=1.0, now_ns=clock)
+    scene = Scene({"person": 2}, {"garden": {"person": 1}}, {"gate": (1, 0)})
+    states(msgspec.structs.replace(result(b""), scene=scene))
+    assert (told[-1].counts, told[-1].zones, told[-1].lines) == (scene.counts, scene.zones, scene.lines)
+    clock.now_ns += NS_PER_S
+    states(msgspec.structs.replace(result(b""), scene=msgspec.structs.replace(scene, lines={"gate": (1, 1)})))
+    assert (len(told), told[-1].lines) == (2, {"gate": (1, 1)})
+    states.health(Health(CameraName("front"), "failed", "unplugged"))
+    assert (told[-1].counts, told[-1].zones, told[-1].lines) == ({}, {"garden": {}}, {"gate": (1, 1)})
 
 
 def test_a_hand_over_that_is_full_drops_the_oldest_and_counts_it():

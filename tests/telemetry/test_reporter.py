@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from agent.link.messages import Counters, Telemetry, encode
+from agent.link.messages import Counters, GovernorRow, Telemetry, encode
 from agent.loop.records import CameraStatistics, PipelineStatistics
 from agent.telemetry.histogram import Histogram
 from agent.telemetry.probes import Probe, Probes, host_probes
@@ -92,12 +92,12 @@ def test_a_failing_row_gives_null_and_one_warning(tmp_path: Path) -> None:
     assert [entry["key"] for entry in logs] == ["bad"]
 
 
-def test_this_host_has_all_rows_but_perhaps_a_temperature(tmp_path: Path) -> None:
+def test_this_host_has_all_rows_but_perhaps_those_of_heat(tmp_path: Path) -> None:
     rows = host_probes(tmp_path)
     with capture_logs() as logs:
         values = Probes(rows).read()
     assert not logs
-    assert {key for key, value in values.items() if value is None} <= {"temperature_c"}
+    assert {key for key, value in values.items() if value is None} <= {"temperature_c", "throttled"}
     assert 5 < (values["agent_pss_mb"] or 0) < 2000
     assert len({row.key for row in rows}) == len(rows)
     assert all(row.description for row in rows)
@@ -157,3 +157,25 @@ def test_a_bad_provider_costs_one_message_not_the_thread() -> None:
         assert came.wait(2)
         beats.stop()
     assert logs[0]["event"] == "telemetry.failed"
+
+
+def test_the_chore_is_done_between_two_reports(tmp_path: Path) -> None:
+    sent: list[Outgoing] = []
+    done = threading.Semaphore(0)
+    reporter = Reporter(
+        sent.append, Probes(host_probes(tmp_path)), interval_s=60, pipelines=tuple, chore=done.release, chore_s=0.01,
+        governor=lambda: GovernorRow(1, "hot", 5.0),
+    )  # fmt: skip
+    reporter.start()
+    try:
+        for _ in range(3):
+            assert done.acquire(timeout=5)
+        assert not sent
+        reporter.nudge()
+        deadline = time.monotonic() + 5
+        while not sent and time.monotonic() < deadline:
+            done.acquire(timeout=1)
+    finally:
+        reporter.stop()
+    assert isinstance(sent[0].payload, Telemetry)
+    assert sent[0].payload.governor == GovernorRow(1, "hot", 5.0)

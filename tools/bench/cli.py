@@ -16,10 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.bench import cases
+from tools.bench.still import still_case
 
-app = typer.Typer(help="Measure the frame loop, its memory and its swaps.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Measure the frame loop, its memory, its swaps and its motion gate.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 RATIO_WANTED = 0.90
+STILL_WANTED = 0.15
 ERROR = 40
 """What the loop logs below this level is noise between figures."""
 
@@ -32,7 +38,7 @@ OUT = Path("bench-out")
 
 @app.callback()
 def main() -> None:
-    """Measure the frame loop, its memory and its swaps."""
+    """Measure the frame loop, its memory, its swaps and its motion gate."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERROR))
 
 
@@ -42,6 +48,7 @@ def run_all(shared: Shared = SHARED, out: Out = OUT, as_json: AsJson = False) ->
     loop(shared, out, as_json=as_json)
     swap(shared, out, as_json=as_json)
     memory(shared, out, as_json=as_json)
+    still(shared, out, as_json=as_json)
 
 
 @app.command()
@@ -105,6 +112,31 @@ def swap(
         "every frame once, in order": "yes" if report.in_order else "NO",
     }
     _show("swap", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def still(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    seconds: Annotated[float, typer.Option(min=1, help="time to measure with the gate, and without")] = 20.0,
+    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what the motion gate saves on a still scene (25 fps, YOLOX-Nano), and whether it misses who comes in."""
+    _check(shared)
+    report = still_case(shared, seconds=seconds, threads=threads, progress=_progress(as_json))
+    before, after = report.without_gate, report.with_gate
+    facts = {
+        "worker's processor time over that without": f"{report.worker_ratio:.3f} (wanted: {STILL_WANTED:.2f} at most)",
+        "worker": f"{before.worker:.1f} % to {after.worker:.1f} %",
+        "capture": f"{before.capture:.1f} % to {after.capture:.1f} %",
+        "agent (the loop's part)": f"{before.agent:.1f} % to {after.agent:.1f} %",
+        "frames answered, gated": f"{after.answered}, {after.gated}",
+        "one measurement of motion": f"{report.motion_ms:.2f} ms",
+        "objects that came in, seen without": f"{report.visits}, {report.seen_without_gate}",
+        "of those missed with the gate": str(report.missed),
+    }
+    _show("still", report, facts, out, as_json=as_json)
 
 
 def _check(shared: Path) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.capture.handle import CaptureHandle
 from agent.clock import monotonic_ns
 from agent.loop.pipeline import Pipeline
+from agent.loop.plan import CameraPlan
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.process.child import Spawner
-from agent.process.messages import Load, SourceSpec
+from agent.process.messages import Health, Load, SourceSpec
 from agent.serve.handle import WorkerHandle
 from agent.supervise.heartbeat import Heartbeats
 from agent.types import CameraName, PipelineName, ReleaseId, Result
@@ -30,9 +32,12 @@ WAIT_S = 60.0
 class Rig:
     """A pipeline over ``cameras``, its processes, and what was seen of them. Use it as a context manager."""
 
-    def __init__(self, cameras: Mapping[str, SourceSpec], *, in_flight: int = 3) -> None:
+    def __init__(
+        self, cameras: Mapping[str, SourceSpec], *, in_flight: int = 3, plans: Mapping[str, CameraPlan] | None = None
+    ) -> None:
         self.results: list[Result] = []
         self.times_ns: list[int] = []
+        self.health: list[Health] = []
         self.swaps: list[SwapSeen] = []
         self.samples: list[ServedSample] = []
         self.lost: list[tuple[ReleaseId, str, bool]] = []
@@ -55,6 +60,8 @@ class Rig:
             sinks=[self._result],
             heartbeat=Heartbeats(monotonic_ns).add("rig", 10.0),
             lossless=[name for name, source in self._cameras.items() if source.pace == "lossless"],
+            health_sinks=[self._health],
+            plans={CameraName(name): plan for name, plan in (plans or {}).items()},
         )
 
     def __enter__(self) -> Rig:
@@ -100,6 +107,23 @@ class Rig:
         """Return once the first answers after ``count`` swaps were seen."""
         self.wait(lambda: len(self.swaps) >= count, f"{count} swaps")
 
+    def wait_ended(self, timeout_s: float = WAIT_S) -> None:
+        """Return once every camera gave its last frame, and what was captured was answered or left out."""
+        cameras = set(self._cameras)
+        self.wait(lambda: {one.camera for one in self.health if one.state == "ended"} == cameras, "the end", timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while self._waiting():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {timeout_s:g} s for the last answers: {self.pipeline.statistics()}")
+            with self._told:
+                self._told.wait(0.05)
+
+    def _waiting(self) -> int:
+        """Return how many frames are ready or in flight."""
+        seen = self.pipeline.statistics()
+        replaced = sum(camera.replaced for camera in seen.cameras.values())
+        return seen.captured - seen.answered - seen.failed - seen.lost - seen.gated - replaced
+
     def _close_workers(self) -> None:
         for worker in self._workers:
             worker.close()
@@ -110,6 +134,10 @@ class Rig:
         with self._noted():
             self.times_ns.append(monotonic_ns())
             self.results.append(result)
+
+    def _health(self, message: Health) -> None:
+        with self._noted():
+            self.health.append(message)
 
     def swapped(self, pipeline: PipelineName, swap: SwapSeen) -> None:
         """Keep it."""

@@ -1,15 +1,18 @@
 """What the decoders share: their result, their parameters, their grids. Pure.
 
 A decoder is two functions. ``expect`` is called once, when a model is loaded: it checks the parameters and says which
-outputs the family has. ``decode`` is called for each frame with outputs of these shapes, float32 and finite, and throws
-everything below the score floor away before it computes a box.
+outputs the family has. ``decode`` is called for each frame with these outputs, in the order in which ``expect`` named
+them whatever their order in the file, float32 and finite, and throws everything below the score floor away before it
+computes a box. Two parameters are every family's, and read by the detector: ``outputs`` names the file's outputs in
+``expect``'s order where shapes and names leave it open, ``nms`` says how overlapping boxes are merged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
@@ -18,18 +21,42 @@ from agent.errors import ModelError
 Shape = tuple[int, ...]
 Size = tuple[int, int]
 Params = Mapping[str, Any]
+Overlaps = Literal["per_class", "class_agnostic", "none"]
+"""A box goes for a better one of its class, for any better one, or never: the model has done it."""
+
+GENERAL = ("nms", "outputs")
+"""Parameters that every family has."""
 
 
 class Candidates(NamedTuple):
     """What scored at least the floor, before NMS, in no order.
 
-    ``boxes``: float32 ``(n, 4)`` xyxy in input pixels, not clipped; ``scores``: float32 ``(n,)``; ``class_ids``: int32
-    ``(n,)``.
+    ``boxes``: float32 ``(n, 4)`` xyxy in input pixels, clipped to it where the family does so before NMS; ``scores``:
+    float32 ``(n,)``; ``class_ids``: int32 ``(n,)``.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     class_ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output that shape alone may not tell from another one.
+
+    ``shapes``: any of these will do, -1 is any size. ``role``: what it is called in messages. ``names``: what it is
+    usually called in files, whole or in part, the surest first. ``whole``: it may hold whole numbers. ``optional``: a
+    file may lack it; only the last of a family's outputs may be.
+    """
+
+    shapes: tuple[Shape, ...]
+    role: str = ""
+    names: tuple[str, ...] = ()
+    whole: bool = False
+    optional: bool = False
+
+
+Expected = Shape | Output
 
 
 class Decode(Protocol):
@@ -50,16 +77,21 @@ class Decode(Protocol):
 class Expect(Protocol):
     """Check parameters and name the outputs' shapes."""
 
-    def __call__(self, *, input_size: Size, params: Params, num_classes: int) -> tuple[Shape, ...]:
-        """Return the shapes that the outputs must have, in any order. Raises :class:`ModelError`."""
+    def __call__(self, *, input_size: Size, params: Params, num_classes: int) -> Sequence[Expected]:
+        """Return the outputs that are read, in the order in which ``decode`` wants them. Raises :class:`ModelError`.
+
+        A bare shape stands for an output that nothing but its shape tells from others; where several have it, they are
+        taken in the file's order.
+        """
 
 
 class Decoder(NamedTuple):
-    """One family; calling it decodes."""
+    """One family; calling it decodes. ``overlaps`` holds unless a manifest says otherwise (:func:`overlaps_of`)."""
 
     decode: Decode
     expect: Expect
     task: str
+    overlaps: Overlaps = "per_class"
 
     def __call__(
         self,
@@ -83,10 +115,37 @@ class Decoder(NamedTuple):
 def check_names(params: Params, known: Sequence[str]) -> None:
     """Refuse parameters that the family does not have. Raises :class:`ModelError`."""
     for name in params:
-        if name not in known:
+        if name not in known and name not in GENERAL:
             raise ModelError(
                 f"decoder.{name}: no such parameter; this decoder has: {', '.join(known)}", field=f"decoder.{name}"
             )
+
+
+def overlaps_of(params: Params, usual: Overlaps) -> Overlaps:
+    """Return how overlapping boxes are merged: as ``nms`` says, else as is ``usual``. Raises :class:`ModelError`."""
+    return one_of(params, "nms", get_args(Overlaps), usual)  # type: ignore[return-value]  # it is one of these
+
+
+def one_of(params: Params, name: str, known: Sequence[str], default: str) -> str:
+    """Return a text that is one of those ``known``. Raises :class:`ModelError`."""
+    value = params.get(name, default)
+    if value not in known:
+        raise ModelError(f"decoder.{name} {value!r}: it may be {', '.join(known)}", field=f"decoder.{name}")
+    return str(value)
+
+
+def numbers_of(
+    params: Params, name: str, default: Sequence[float] | None, *, count: int | None = None
+) -> tuple[float, ...]:
+    """Return a list of numbers above 0, ``count`` of them. Raises :class:`ModelError`, also where it is missing."""
+    value = params.get(name, default)
+    fits = isinstance(value, list | tuple) and value and all(_is_positive(number) for number in value)
+    if not fits or count not in (None, len(value)):
+        raise ModelError(
+            f"decoder.{name} {value!r}: a list of {'' if count is None else f'{count} '}numbers above 0 is needed",
+            field=f"decoder.{name}",
+        )
+    return tuple(float(number) for number in value)
 
 
 def strides_of(params: Params, input_size: Size) -> tuple[int, ...]:
@@ -127,13 +186,20 @@ def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 @lru_cache(maxsize=16)
 def cells(input_size: Size, strides: tuple[int, ...]) -> np.ndarray:
-    """Return ``(n, 3)`` float32 rows ``column row stride`` of every cell, stride by stride, row by row; read-only."""
+    """Return ``(n, 3)`` float32 rows ``column row stride`` of every cell, stride by stride, row by row; read-only.
+
+    A stride that does not divide a side has one more cell there, which reaches beyond the input.
+    """
     width, height = input_size
     levels = []
     for stride in strides:
-        rows, columns = np.indices((height // stride, width // stride), np.float32)
+        rows, columns = np.indices((-(-height // stride), -(-width // stride)), np.float32)
         level = np.stack([columns, rows, np.full_like(rows, stride)], axis=-1)
         levels.append(level.reshape(-1, 3))
     every: np.ndarray = np.concatenate(levels)

@@ -3,8 +3,8 @@
 Outputs are told apart by shape, not by order; where both have one shape, the scores come first, as in NanoDet's export.
 The scores have the sigmoid applied unless ``logits: true``. Each side's distance from the cell's centre, in strides, is
 the mean of a distribution over 0..reg_max: softmax, then the dot product with 0..reg_max. The centre is that of the
-cell, (column + 0.5) * stride. After ``decode_infer`` and ``disPred2Bbox`` of NanoDet
-(github.com/RangiLyu/nanodet, ``demo_ncnn/nanodet.cpp``), best class of each cell only.
+cell, (column + 0.5) * stride, and boxes are clipped to the input. After ``decode_infer`` and ``disPred2Bbox`` of
+NanoDet (github.com/RangiLyu/nanodet, ``demo_ncnn/nanodet.cpp``), best class of each cell only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from agent.infer.decoders.base import (
     strides_of,
     whole_number,
 )
+from agent.infer.decoders.boxes import within
 from agent.infer.decoders.sigmoid import least_logit, sigmoid
 
 
@@ -56,7 +57,8 @@ def decode_nanodet(
         scores = sigmoid(scores)
         kept = scores >= score_floor
         scores, class_ids, sides, cell = scores[kept], class_ids[kept], sides[kept], cell[kept]
-    return Candidates(_boxes(sides.reshape(-1, 4, bins), cell), scores, class_ids.astype(np.int32))
+    boxes = within(_boxes(sides.reshape(-1, 4, bins), cell), input_size)
+    return Candidates(boxes, scores, class_ids.astype(np.int32))
 
 
 def _likely(
@@ -71,12 +73,17 @@ def _likely(
 
 def _boxes(sides: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Return xyxy from ``(n, 4, bins)`` distributions of the distances to left, top, right, bottom."""
-    weights = np.exp(sides - sides.max(axis=2, keepdims=True))
-    bins = np.arange(sides.shape[2], dtype=np.float32)
     stride = cell[:, 2:3]
-    distances = (weights @ bins) / weights.sum(axis=2) * stride
+    far = distances(sides) * stride
     centres = (cell[:, 0:2] + np.float32(0.5)) * stride
-    return np.concatenate([centres - distances[:, 0:2], centres + distances[:, 2:4]], axis=1)
+    return np.concatenate([centres - far[:, 0:2], centres + far[:, 2:4]], axis=1)
+
+
+def distances(sides: np.ndarray) -> np.ndarray:
+    """Return ``(n, 4)`` means over 0..reg_max, in strides, of ``(n, 4, bins)`` distributions before their softmax."""
+    weights = np.exp(sides - sides.max(axis=2, keepdims=True))
+    means: np.ndarray = (weights @ np.arange(sides.shape[2], dtype=np.float32)) / weights.sum(axis=2)
+    return means
 
 
 def _find(outputs: list[np.ndarray], count: int, num_classes: int, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ def slow(levels, *, reg_max, logits, floor):
                 bins = [math.exp(v) for v in distributions[index, side * (reg_max + 1) :][: reg_max + 1].tolist()]
                 sides.append(sum(k * weight for k, weight in enumerate(bins)) / sum(bins) * stride)
             x, y = (column + 0.5) * stride, (row + 0.5) * stride
-            found.append((x - sides[0], y - sides[1], x + sides[2], y + sides[3], score, best))
+            left, top = max(x - sides[0], 0), max(y - sides[1], 0)
+            found.append((left, top, min(x + sides[2], SIZE[0]), min(y + sides[3], SIZE[1]), score, best))
     return found
 
 

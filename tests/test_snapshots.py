@@ -1,0 +1,72 @@
+"""``camera/snapshot``: what is published, what is answered, and how often."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.errors import CameraError, CommandError
+from agent.link.messages import CameraSnapshot
+from agent.loop.pictures import Picture
+from agent.snapshots import Snapshots
+from agent.types import CameraName, FrameRef
+
+FRONT, YARD = CameraName("front"), CameraName("yard")
+FRAME = FrameRef(FRONT, 1, 0, 7, 7, 0, 1_764_000_000_123, 640, 480)
+
+
+class Desk:
+    """A pipeline that gives its outcome at once."""
+
+    def __init__(self, outcome) -> None:
+        self.outcome = outcome
+        self.wishes: list = []
+
+    def picture(self, wish) -> None:
+        self.wishes.append(wish)
+        wish.take(self.outcome)
+
+
+def made(outcome, *cameras: CameraName):
+    desk, sent, clock = Desk(outcome), [], [0]
+    names = cameras or (FRONT,)
+    return Snapshots(dict.fromkeys(names, desk), sent.append, now_ns=lambda: clock[0]), desk, sent, clock
+
+
+def settled(deferred):
+    found: list = []
+    deferred.then(found.append)
+    return found[0]
+
+
+def test_the_picture_is_published_as_it_is_and_the_answer_says_where_and_when():
+    snapshots, desk, sent, _ = made(Picture(FRAME, 320, 240, 2, b"jpeg"))
+    answer = settled(snapshots.take(CameraSnapshot(max_width=320)))
+    (outgoing,) = sent
+    assert (outgoing.topic, outgoing.payload, outgoing.qos, outgoing.retain) == ("snapshots/front", b"jpeg", 0, False)
+    assert (answer.topic, answer.size, answer.bytes, answer.boxes) == ("snapshots/front", (320, 240), 4, 2)
+    assert answer.at.endswith(".123Z")
+    assert (desk.wishes[0].max_width, desk.wishes[0].max_bytes) == (320, 512 * 1024)
+
+
+def test_no_more_than_one_a_second_and_camera():
+    snapshots, _, sent, clock = made(Picture(FRAME, 1, 1, 0, b"jpeg"), FRONT, YARD)
+    snapshots.take(CameraSnapshot(camera="front"))
+    snapshots.take(CameraSnapshot(camera="yard"))
+    with pytest.raises(CameraError, match="1 picture a second"):
+        snapshots.take(CameraSnapshot(camera="front"))
+    clock[0] += 1_000_000_000
+    snapshots.take(CameraSnapshot(camera="front"))
+    assert len(sent) == 3
+
+
+def test_an_unknown_camera_and_none_of_several_are_refused_with_the_names_there_are():
+    snapshots, _, _, _ = made(None, FRONT, YARD)
+    for args in (CameraSnapshot(camera="back"), CameraSnapshot()):
+        with pytest.raises(CommandError, match="front, yard"):
+            snapshots.take(args)
+
+
+def test_a_camera_that_gives_no_picture_answers_with_its_reason():
+    snapshots, _, sent, _ = made(CameraError("camera front gives no pictures: it is stalled"))
+    assert "stalled" in settled(snapshots.take(CameraSnapshot())).message
+    assert sent == []
