@@ -18,9 +18,10 @@ from agent.infer.detector import Detector
 from agent.infer.preprocess import Preprocessor
 from agent.infer.session import Session
 from agent.types import DecoderSpec, Digest, InputSpec, ModelName, ModelSpec, ReleaseId
-from tools.model import agreement, quantize
+from tools.model import agreement
 from tools.model.agreement import Agreement
 from tools.model.clean import clean
+from tools.model.quantize import static as quantize
 from tools.model.timing import interleaved_medians_ms
 
 WIDTH, HEIGHT = 352, 288

@@ -13,7 +13,7 @@ import pytest
 from agent.errors import InputError
 from tests.fakes import models
 from tools.model.dataset import read_dataset
-from tools.model.evaluate import evaluate, main, mean_average_precision, to_pixels
+from tools.model.evaluate.detection import evaluate, main, mean_average_precision, to_pixels
 
 TRUTH = [np.array([[10, 10, 50, 50, 0], [60, 60, 90, 90, 1]], float)]
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.errors import InputError, ModelError
-from tools.model.quantize import PLAIN, Recipe, quantize
+from tools.model.quantize.static import PLAIN, Recipe, quantize
 
 SHAPE = (1, 3, 16, 16)
 

@@ -2,7 +2,7 @@
 
 What is measured is what a device would see, except for the limits: everything above a score of 0.001 counts, NMS is at
 0.65 and 300 detections are allowed, the field's habit, so that figures may be set beside published ones. Run as
-``python -m tools.model.evaluate MANIFEST DATASET``.
+``python -m tools.model.evaluate.detection MANIFEST DATASET``.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _evaluate_manifest(options: argparse.Namespace) -> Evaluation:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.model.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.model.evaluate.detection", description=__doc__)
     parser.add_argument("manifest", type=Path, help="manifest.json, the model file beside it")
     parser.add_argument("dataset", type=Path, help="folder of images/, labels/ and classes.txt")
     parser.add_argument("--model", type=Path, help="another model file than the manifest's")
