@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.bench import cases
+from tools.terminal import reporting
 
 app = typer.Typer(help="Measure the frame loop, its memory and its swaps.", no_args_is_help=True, add_completion=False)
 
@@ -105,6 +106,31 @@ def swap(
         "every frame once, in order": "yes" if report.in_order else "NO",
     }
     _show("swap", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def int8(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    cache: Annotated[Path | None, typer.Option(help="take what was measured already from here")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize two detectors by the defaults of ONNX Runtime and NNCF, and by our search; about ten minutes."""
+    from tools.bench.int8 import int8_case  # the workshop's extra, needed by no other case
+
+    if not (shared / "data/coco128").is_dir():
+        typer.echo(f"{shared / 'data/coco128'} is absent: give --shared the folder of models and pictures", err=True)
+        raise typer.Exit(2)
+    with reporting():
+        report = int8_case(shared, progress=_progress(as_json), cache=cache)
+    facts = {}
+    for row in report.rows:
+        measured = (
+            "" if row.figures is None else f"{row.map_lost:+.2f} mAP lost, agreement {row.figures.agreement:.3f}, "
+        )
+        speed = "not installed" if row.speed_up is None else f"{row.speed_up:.2f}x, {row.seconds:.0f} s"
+        facts[f"{row.model}, {row.way}"] = f"{measured}{speed}"
+    _show("int8", report, facts, out, as_json=as_json)
 
 
 def _check(shared: Path) -> None:

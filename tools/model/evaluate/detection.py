@@ -1,81 +1,64 @@
-"""How good a detector is: COCO's mean average precision, through the product's own preprocessing, decoder and NMS.
+"""How good detections are: COCO's mean average precision and what it is made of. Pure, but for the evaluator.
 
-What is measured is what a device would see, except for the limits: everything above a score of 0.001 counts, NMS is at
-0.65 and 300 detections are allowed, the field's habit, so that figures may be set beside published ones. Run as
-``python -m tools.model.evaluate.detection MANIFEST DATASET``.
+Truths are rows ``x1 y1 x2 y2 class_id``, detections rows ``x1 y1 x2 y2 score class_id``, both in pixels, one array a
+picture. All figures are 0..1; None where the data set has nothing to judge by.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from agent.errors import InputError, LookoutError
-from agent.infer.detector import Detector
-from agent.infer.session import Session
-from agent.registry.manifest import load_manifest, release_digest
-from agent.types import ModelSpec
-from tools.model.dataset import Dataset, read_dataset
+from tools.model.datasets.records import Picture
+from tools.model.evaluate.predict import SCORE_FLOOR, evaluation_spec
 
-SCORE_FLOOR = 0.001
-NMS_IOU = 0.65
-MAX_DETECTIONS = 300
+__all__ = ["SCORE_FLOOR", "evaluation_spec"]
+
+_AT_50, _AT_75 = 0, 5  # places among the evaluator's IoU thresholds, 0.50 to 0.95 in steps of 0.05
+_ALL, _SMALL, _MEDIUM, _LARGE = range(4)  # places among its ranges of area: up to 32x32, 96x96, and above
+_LOWEST = 1e-9
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """mAP 0..1 over IoU 0.50 to 0.95 and at 0.50, and the mean time of a picture, decoding apart."""
+class ClassScore:
+    """One class: its number, how many objects of it the truth has, and its average precision."""
 
-    images: int
+    class_id: int
+    objects: int
+    ap_50_95: float
+    ap_50: float
+
+
+@dataclass(frozen=True)
+class DetectionScores:
+    """COCO's figures of one model, and its curve at IoU 0.50: the mean precision of the classes at each recall."""
+
     map_50_95: float
     map_50: float
-    mean_ms: float
+    map_75: float
+    small: float | None
+    medium: float | None
+    large: float | None
+    per_class: tuple[ClassScore, ...]
+    recalls: tuple[float, ...]
+    precisions: tuple[float, ...]
 
 
-def evaluation_spec(spec: ModelSpec) -> ModelSpec:
-    """Return ``spec`` with the limits under which figures are compared."""
-    return msgspec.structs.replace(spec, nms_iou=NMS_IOU, max_detections=MAX_DETECTIONS)
+@dataclass(frozen=True)
+class Truth:
+    """What is to be seen in one picture, in pixels; ``crowd`` rows count for nothing, ``areas`` as in ``Picture``."""
 
+    rows: np.ndarray
+    crowd: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
+    areas: np.ndarray | None = None
 
-def evaluate(
-    model: Path,
-    spec: ModelSpec,
-    dataset: Dataset,
-    *,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
-    threads: int = 0,
-) -> Evaluation:
-    """Measure the model file ``model`` on ``dataset``. Raises :class:`~agent.errors.LookoutError`."""
-    if spec.task != "detect":
-        raise InputError(f"task {spec.task}: only detectors have a mean average precision")
-    if dataset.classes and len(dataset.classes) != spec.num_classes:
-        raise InputError(
-            f"classes.txt has {len(dataset.classes)} classes, the manifest {spec.num_classes} labels: "
-            "they must be the same, in the same order"
-        )
-    session = Session.load(model, providers=providers, threads=threads, spin=False)
-    detector = Detector(evaluation_spec(spec), session, score_floor=SCORE_FLOOR)
-    truths, found, spent_s = [], [], 0.0
-    for picture in dataset.pictures:
-        pixels = picture.pixels()
-        started = time.perf_counter()
-        answer = detector(pixels)
-        spent_s += time.perf_counter() - started
-        assert answer.detections is not None  # spec.task is detect
-        height, width = pixels.shape[:2]
-        truths.append(to_pixels(picture.truth, width, height))
-        found.append(answer.detections)
-    map_50_95, map_50 = mean_average_precision(truths, found, spec.num_classes)
-    return Evaluation(len(truths), map_50_95, map_50, spent_s / len(truths) * 1e3)
+    @classmethod
+    def of(cls, picture: Picture, size: tuple[int, int]) -> Truth:
+        """Return the truth of a picture of this width and height."""
+        return cls(to_pixels(picture.truth, *size), to_pixels(picture.crowd, *size), picture.areas)
 
 
 def to_pixels(truth: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -88,10 +71,42 @@ def to_pixels(truth: np.ndarray, width: int, height: int) -> np.ndarray:
 def mean_average_precision(
     truths: Sequence[np.ndarray], detections: Sequence[np.ndarray], num_classes: int
 ) -> tuple[float, float]:
-    """Return COCO's mAP 50-95 and mAP 50 over pictures.
+    """Return COCO's mAP 50-95 and mAP 50 over pictures; 0 where the truth holds nothing."""
+    scores = score_detections([Truth(rows) for rows in truths], detections, num_classes)
+    return scores.map_50_95, scores.map_50
 
-    ``truths``: rows ``x1 y1 x2 y2 class_id``; ``detections``: rows ``x1 y1 x2 y2 score class_id``; one array a picture.
-    """
+
+def score_detections(truths: Sequence[Truth], detections: Sequence[np.ndarray], num_classes: int) -> DetectionScores:
+    """Judge the detections of a model as COCO does (at most 100 a picture)."""
+    counts = np.zeros(num_classes, np.int64)
+    for truth in truths:
+        np.add.at(counts, truth.rows[:, 4].astype(np.int64), 1)
+    table = _precisions(truths, detections, num_classes)
+    known = np.flatnonzero(counts)
+    curve = table[_AT_50, :, known, _ALL].mean(axis=0) if len(known) else np.zeros(table.shape[1])
+    return DetectionScores(
+        map_50_95=_mean(table[:, :, :, _ALL]) or 0.0,
+        map_50=_mean(table[_AT_50, :, :, _ALL]) or 0.0,
+        map_75=_mean(table[_AT_75, :, :, _ALL]) or 0.0,
+        small=_mean(table[:, :, :, _SMALL]),
+        medium=_mean(table[:, :, :, _MEDIUM]),
+        large=_mean(table[:, :, :, _LARGE]),
+        per_class=tuple(
+            ClassScore(
+                int(number),
+                int(counts[number]),
+                _mean(table[:, :, number, _ALL]) or 0.0,
+                _mean(table[_AT_50, :, number, _ALL]) or 0.0,
+            )
+            for number in known
+        ),
+        recalls=tuple(np.linspace(0, 1, table.shape[1]).tolist()),
+        precisions=tuple(curve.tolist()),
+    )
+
+
+def _precisions(truths: Sequence[Truth], detections: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
+    """Return precisions ``(IoU threshold, recall, class, range of area)``; -1 where the truth has no such object."""
     from faster_coco_eval import COCO, COCOeval_faster  # of the extra "workshop", needed here only
 
     truth = COCO(
@@ -101,28 +116,37 @@ def mean_average_precision(
             "categories": [{"id": index, "name": str(index)} for index in range(num_classes)],
         }
     )
-    results = list(_results(detections))
-    if not results:
-        return 0.0, 0.0  # older evaluators cannot read an empty list
+    # The evaluator cannot read an empty list: one detection of no worth, outside every picture, stands in for it.
+    results = list(_results(detections)) or [
+        {"image_id": 0, "category_id": 0, "bbox": [-9.0, -9.0, 1.0, 1.0], "score": _LOWEST}
+    ]
     judge = COCOeval_faster(truth, truth.loadRes(results), "bbox", print_function=_silent)
     judge.evaluate()
     judge.accumulate()
-    judge.summarize()
-    return float(judge.stats[0]), float(judge.stats[1])
+    table: np.ndarray = np.asarray(judge.eval["precision"])[..., -1]
+    return table
 
 
-def _annotations(truths: Sequence[np.ndarray]) -> Iterable[dict[str, Any]]:
+def _mean(table: np.ndarray) -> float | None:
+    valid = table[table > -1]
+    return float(valid.mean()) if valid.size else None
+
+
+def _annotations(truths: Sequence[Truth]) -> Iterable[dict[str, Any]]:
     identity = 0
-    for image, rows in enumerate(truths):
-        for x1, y1, x2, y2, class_id in rows.tolist():
+    for image, truth in enumerate(truths):
+        areas = truth.areas if truth.areas is not None else (truth.rows[:, 2:4] - truth.rows[:, :2]).prod(axis=1)
+        rows = [(row, float(area), 0) for row, area in zip(truth.rows.tolist(), areas, strict=True)]
+        rows += [(row, (row[2] - row[0]) * (row[3] - row[1]), 1) for row in truth.crowd.tolist()]
+        for (x1, y1, x2, y2, class_id), area, crowd in rows:
             identity += 1  # from 1: 0 means "not matched" to the evaluator
             yield {
                 "id": identity,
                 "image_id": image,
                 "category_id": int(class_id),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": 0,
+                "area": area,
+                "iscrowd": crowd,
             }
 
 
@@ -139,51 +163,3 @@ def _results(detections: Sequence[np.ndarray]) -> Iterable[dict[str, Any]]:
 
 def _silent(*_: object) -> None:
     """Swallow the evaluator's table."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate from the command line; return the exit code (0 fine, 2 bad input)."""
-    options = _parser().parse_args(arguments)
-    try:
-        result = _evaluate_manifest(options)
-    except LookoutError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        return 2
-    if options.json:
-        print(json.dumps(asdict(result)))
-    else:
-        print(
-            f"{result.images} images: mAP 50-95 {result.map_50_95:.1%}, mAP 50 {result.map_50:.1%}, "
-            f"{result.mean_ms:.1f} ms a picture"
-        )
-    return 0
-
-
-def _evaluate_manifest(options: argparse.Namespace) -> Evaluation:
-    try:
-        data = options.manifest.read_bytes()
-    except OSError as error:
-        raise InputError(f"{options.manifest}: the manifest cannot be read: {error.strerror}") from error
-    manifest = load_manifest(data)
-    if not 0 <= options.variant < len(manifest.variants):
-        raise InputError(f"--variant {options.variant}: the manifest has {len(manifest.variants)}, from 0")
-    model = options.model or options.manifest.parent / manifest.variants[options.variant].file.path
-    spec = manifest.spec(options.variant, release_digest(data))
-    dataset = read_dataset(options.dataset).half(options.half)
-    return evaluate(model, spec, dataset, threads=options.threads)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.model.evaluate.detection", description=__doc__)
-    parser.add_argument("manifest", type=Path, help="manifest.json, the model file beside it")
-    parser.add_argument("dataset", type=Path, help="folder of images/, labels/ and classes.txt")
-    parser.add_argument("--model", type=Path, help="another model file than the manifest's")
-    parser.add_argument("--variant", type=int, default=0, help="which variant of the manifest, from 0")
-    parser.add_argument("--half", choices=("all", "even", "odd"), default="all")
-    parser.add_argument("--threads", type=int, default=0, help="0: one fewer than the cores")
-    parser.add_argument("--json", action="store_true")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agent.errors import InputError
-from tools.model.dataset import read_dataset
+from tools.model.datasets.read import read_dataset
 
 
 def make(folder: Path, labels: dict[str, str | None], classes: str = "a\nb\n") -> Path:
@@ -57,7 +57,7 @@ def test_a_wrong_line_is_named_with_its_file_and_number(tmp_path, line, words):
 
 
 def test_a_folder_that_is_no_data_set_is_named(tmp_path):
-    with pytest.raises(InputError, match="no folder 'images'"):
+    with pytest.raises(InputError, match="no labels in it; the known forms"):
         read_dataset(tmp_path)
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match="no pictures"):
