@@ -82,7 +82,7 @@ format: $(VENV)/.ready ## let ruff write the style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, memory
+bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, recovery, memory
 	@$(BIN)/lookout bench all $(BENCH_ARGS)
 
 clean: ## remove environments, caches and outputs
