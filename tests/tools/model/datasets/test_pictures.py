@@ -9,7 +9,6 @@ import pytest
 from agent.errors import CameraError, InputError
 from tools.model.datasets.pictures import as_dataset, pictures_of
 
-
 STEP = 20
 """Of brightness between two frames: a film's encoding loses a little of it."""
 
