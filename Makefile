@@ -6,6 +6,8 @@ LOWEST_VENV ?= .venv-lowest
 TORCH_VENV ?= .venv-torch
 TENSORFLOW_VENV ?= .venv-tensorflow
 PYTEST_ARGS ?=
+# Files are shared out among as many processes: most tests wait for real brokers and devices.
+JOBS       ?= 2
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
 
@@ -42,7 +44,7 @@ demo: $(DEMO_VENV)/.ready ## the whole product at work, in about two minutes (MO
 	@$(DEMO_BIN)/python -m tools.demo $(if $(MODEL),--model '$(MODEL)') $(if $(VIDEO),--video '$(VIDEO)') $(DEMO_ARGS)
 
 test: $(VENV)/.ready ## unit and integration tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.ready ## every attack of the fault suite, not only the sample that make test runs
 	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
@@ -54,8 +56,8 @@ $(LOWEST_VENV)/.ready: pyproject.toml
 	@$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
 	@touch $@
 
-test-lowest: $(LOWEST_VENV)/.ready ## the same without integration, on the lowest versions that pyproject.toml allows
-	@$(LOWEST_VENV)/bin/python -m pytest --ignore tests/integration $(PYTEST_ARGS)
+test-lowest: $(LOWEST_VENV)/.ready ## the same without whole devices, on the lowest versions that pyproject.toml allows
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/integration --ignore tests/faults $(PYTEST_ARGS)
 
 # The frameworks are large (torch 5.5 GB on x86_64, TensorFlow 2 GB): each lives apart, and make test needs neither.
 $(TORCH_VENV)/.ready: pyproject.toml
