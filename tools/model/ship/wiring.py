@@ -61,9 +61,9 @@ def _section(found: Quantized) -> dict[str, Any]:
 
 def _outcome(found: Quantized, spec: ModelSpec, dataset: Dataset) -> Outcome:
     where = "" if dataset.path is None else dataset.path.resolve().name
-    metrics: dict[str, Any] = {"dataset": where, "images": found.calibration.images, "figures": "cross-fitted"}
+    metrics: dict[str, Any] = {"dataset": where, "images": found.pictures, "figures": "cross-fitted"}
     metrics |= _figures(found.figures)
-    says = [f"cross-fitted on {found.calibration.images} pictures: {found.figures}", found.advice]
+    says = [f"cross-fitted on {found.pictures} pictures: {found.figures}", found.advice]
     if found.verdict == "float":
         says.append(
             "both variants are shipped all the same: each device serves the one that its own trial finds faster"

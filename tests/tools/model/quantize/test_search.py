@@ -207,6 +207,14 @@ def test_blocks_are_never_ranked_by_nncf(engines: tuple[str, ...], wanted: str) 
     assert (ranker.engine, ranker.ranges) == ("ort", wanted)
 
 
+def test_an_engine_that_is_ahead_with_all_blocks_in_int8_does_not_shut_out_the_other() -> None:
+    whole = [
+        search.Candidate(Recipe(engine=engine, ranges=way), (), Figures(0.5), excess)  # type: ignore[arg-type]
+        for engine, way, excess in (("nncf", "minmax", 0.05), ("ort", "mse", 0.4), ("ort", "minmax", 0.9))
+    ]
+    assert [(one.engine, one.ranges) for one in search._hopeful(whole)] == [("nncf", "minmax"), ("ort", "mse")]
+
+
 def test_the_meter_estimates_from_what_such_steps_took(tmp_path: Path) -> None:
     told: list[float | None] = []
     run(tmp_path, "agreement=1.0", on_progress=lambda _, __, left: told.append(left))
