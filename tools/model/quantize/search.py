@@ -311,15 +311,13 @@ class _Hunt:
 
 
 def _hopeful(whole: list[Candidate]) -> list[Recipe]:
-    """Return the recipes no more than twice as far off as the best of their engine.
+    """Return the recipes no more than twice as far off as the best, of which blocks may be kept in float.
 
-    An engine is measured by itself: NNCF's bias correction puts it ahead with all blocks in INT8, and what a few float
-    blocks do for ONNX Runtime's recipes shows only afterwards.
+    NNCF's is among them only where it was asked for alone: it calibrates anew for every candidate, half a minute each.
     """
-    least: dict[str, float] = {}
-    for one in whole:
-        least[one.base.engine] = min(one.excess, least.get(one.base.engine, one.excess))
-    return [one.base for one in whole if one.excess <= 2 * least[one.base.engine]]
+    ours = [one for one in whole if one.base.engine == "ort"] or whole
+    least = min(one.excess for one in ours)
+    return [one.base for one in ours if one.excess <= 2 * least]
 
 
 def _ranker(whole: list[Candidate]) -> Recipe:

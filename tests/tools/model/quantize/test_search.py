@@ -212,7 +212,8 @@ def test_an_engine_that_is_ahead_with_all_blocks_in_int8_does_not_shut_out_the_o
         search.Candidate(Recipe(engine=engine, ranges=way), (), Figures(0.5), excess)  # type: ignore[arg-type]
         for engine, way, excess in (("nncf", "minmax", 0.05), ("ort", "mse", 0.4), ("ort", "minmax", 0.9))
     ]
-    assert [(one.engine, one.ranges) for one in search._hopeful(whole)] == [("nncf", "minmax"), ("ort", "mse")]
+    assert [(one.engine, one.ranges) for one in search._hopeful(whole)] == [("ort", "mse")]
+    assert [one.engine for one in search._hopeful(whole[:1])] == ["nncf"], "asked for alone"
 
 
 def test_the_meter_estimates_from_what_such_steps_took(tmp_path: Path) -> None:
