@@ -3,20 +3,25 @@ PYTHON     ?= python3
 VENV       ?= .venv
 DEMO_VENV  ?= .venv-demo
 LOWEST_VENV ?= .venv-lowest
+TORCH_VENV ?= .venv-torch
+TENSORFLOW_VENV ?= .venv-tensorflow
 PYTEST_ARGS ?=
+# Files are shared out among as many processes: most tests wait for real brokers and devices.
+JOBS       ?= 2
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
 
+comma    := ,
 BIN      := $(VENV)/bin
 DEMO_BIN := $(DEMO_VENV)/bin
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-faults lint format bench clean
+.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow lint format bench clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-23s %s\n", $$1, $$2}'
 
 # An environment is made once, and again when pyproject.toml changed.
 define make_venv
@@ -35,11 +40,11 @@ $(VENV)/.ready: pyproject.toml
 $(DEMO_VENV)/.ready: pyproject.toml
 	$(call make_venv,$(DEMO_VENV),.[demo])
 
-demo: $(DEMO_VENV)/.ready ## the whole product at work, in about two minutes
-	@$(DEMO_BIN)/python -m tools.demo $(DEMO_ARGS)
+demo: $(DEMO_VENV)/.ready ## the whole product at work, in about two minutes (MODEL=a.onnx VIDEO=b.mp4: yours)
+	@$(DEMO_BIN)/python -m tools.demo $(if $(MODEL),--model '$(MODEL)') $(if $(VIDEO),--video '$(VIDEO)') $(DEMO_ARGS)
 
 test: $(VENV)/.ready ## unit and integration tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.ready ## every attack of the fault suite, not only the sample that make test runs
 	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
@@ -51,8 +56,23 @@ $(LOWEST_VENV)/.ready: pyproject.toml
 	@$(LOWEST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
 	@touch $@
 
-test-lowest: $(LOWEST_VENV)/.ready ## the same without integration, on the lowest versions that pyproject.toml allows
-	@$(LOWEST_VENV)/bin/python -m pytest --ignore tests/integration $(PYTEST_ARGS)
+test-lowest: $(LOWEST_VENV)/.ready ## the same without whole devices, on the lowest versions that pyproject.toml allows
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/integration --ignore tests/faults $(PYTEST_ARGS)
+
+# The frameworks are large (torch 5.5 GB on x86_64, TensorFlow 2 GB): each lives apart, and make test needs neither.
+$(TORCH_VENV)/.ready: pyproject.toml
+	$(call make_venv,$(TORCH_VENV),.[dev$(comma)torch])
+
+$(TENSORFLOW_VENV)/.ready: pyproject.toml
+	$(call make_venv,$(TENSORFLOW_VENV),.[dev$(comma)tensorflow])
+
+test-export: test-export-torch test-export-tensorflow ## exports from PyTorch and TensorFlow, with the real frameworks
+
+test-export-torch: $(TORCH_VENV)/.ready ## its PyTorch half: parity, and ResNet-18 all the way to a device
+	@$(TORCH_VENV)/bin/python -m pytest -m torch $(PYTEST_ARGS)
+
+test-export-tensorflow: $(TENSORFLOW_VENV)/.ready ## its TensorFlow half: Keras and TFLite
+	@$(TENSORFLOW_VENV)/bin/python -m pytest -m tensorflow $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
@@ -64,8 +84,8 @@ format: $(VENV)/.ready ## let ruff write the style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, memory
+bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, recovery, memory
 	@$(BIN)/lookout bench all $(BENCH_ARGS)
 
 clean: ## remove environments, caches and outputs
-	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) $(TORCH_VENV) $(TENSORFLOW_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,8 @@
 """What the device tells of its own accord: detections, each camera's state, deployments, and what it is.
 
 Producers hand over and go on; messages are built on one thread, ``lookout-announcer``, and go out through ``publish``.
-Retained ones carry a ``replaces`` key, so that the broker always ends with the newest.
+Retained ones carry a ``replaces`` key, so that the broker always ends with the newest. How a deployment ended is told
+even where the next one has begun before it could be sent: whoever ordered it and watches the topic sees its end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from agent.config.schema import Report
+from agent.deploy.machine import TERMINAL, State
 from agent.deploy.records import DeploymentStatus
 from agent.link.client import SessionStatistics
 from agent.link.messages import (
@@ -43,6 +45,7 @@ class Announcer:
         self._publish = publish
         self._info: Callable[[], Info] | None = None
         self._models: dict[str, str | None] = {}
+        self._ends: dict[str, tuple[State, str | None, str]] = {}
         self._sessions = 0
         self._queue: HandOver[Item] = HandOver("announcer", self._tell, limit=LIMIT)
         self._reports = Reports(self._queue.put, hz=report.detections_hz, all_frames=report.all)
@@ -69,11 +72,18 @@ class Announcer:
 
     def deployment(self, status: DeploymentStatus) -> None:
         """Tell where a deployment stands, and what serves where that changed."""
-        self._publish(_retained(relative("deploy", status.pipeline), deploy_message(status)))
+        topic = relative("deploy", status.pipeline)
+        self._publish(_retained(topic, deploy_message(status), final=self._is_an_end(status)))
         serving = status.serving.digest if status.serving else None
         if self._models.get(status.pipeline, "") != serving:
             self._models[status.pipeline] = serving
             self._queue.put(None)
+
+    def _is_an_end(self, status: DeploymentStatus) -> bool:
+        """Return whether this is the first that is told of a deployment's end; later changes of it are not."""
+        end = (status.state, status.reference, status.at)
+        told, self._ends[status.pipeline] = self._ends.get(status.pipeline), end
+        return status.state in TERMINAL and status.state is not State.IDLE and told != end
 
     def session(self, statistics: SessionStatistics) -> None:
         """Tell what the device is at each new connection."""
@@ -111,6 +121,6 @@ class Announcer:
             self._publish(_retained("info", self._info()))
 
 
-def _retained(topic: str, payload: msgspec.Struct) -> Outgoing:
+def _retained(topic: str, payload: msgspec.Struct, *, final: bool = False) -> Outgoing:
     """Return a message that stands at the broker until a newer one of its topic replaces it."""
-    return Outgoing(topic, payload, qos=1, retain=True, stream=topic, priority=10, replaces=topic)
+    return Outgoing(topic, payload, qos=1, retain=True, stream=topic, priority=10, replaces=topic, final=final)

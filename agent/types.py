@@ -233,7 +233,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     ``topic`` is below ``<prefix>/<device>/`` unless ``correlation`` names a response topic. ``payload`` is bytes, or a
     msgspec struct that the publisher encodes as JSON (never the producer's thread). ``stream``: order is kept within
     one stream. A higher ``priority`` goes first; ``durable`` must survive a restart until acknowledged; after
-    ``expires_at_ns`` (monotonic) it is worth nothing. A newer message of one ``replaces`` key takes the older's place.
+    ``expires_at_ns`` (monotonic) it is worth nothing. A newer message of one ``replaces`` key takes the older's place,
+    unless the older is ``final``: how something ended is sent before what came next.
     """
 
     topic: str
@@ -246,3 +247,4 @@ class Outgoing(msgspec.Struct, frozen=True):
     expires_at_ns: int | None = None
     replaces: str | None = None
     correlation: Correlation | None = None
+    final: bool = False

@@ -73,9 +73,12 @@ class TrustedClock:
         """Return the time, None while it is not believed."""
         return None if self.doubt() is not None else self._now_ms()
 
-    def proved(self) -> None:
-        """Note the present as a time that has passed: signed metadata was just found unexpired by it."""
-        self._memory.raise_clock_floor(self._now_ms())
+    def proved(self, at_ms: int) -> None:
+        """Note a time that has passed: signed metadata was found unexpired by it.
+
+        Not the present: the clock may have jumped since, and what it then shows nothing has proved.
+        """
+        self._memory.raise_clock_floor(at_ms)
 
     def _floor_ms(self) -> int:
         try:

@@ -1,14 +1,17 @@
 """Which commands were taken already: one with an id runs once, across restarts, and is answered again from memory.
 
-Remembered for seven days, at most 10,000. :meth:`CommandMemory.remember` is durable before the command runs: after a
+Remembered for seven days, at most 10,000. The days are those that the agent ran, by the monotonic clock: a wall clock
+that jumps ahead must not make an order run twice. Time between an agent's last command and its end is not counted, so
+an id is rather kept for longer. :meth:`CommandMemory.remember` is durable before the command runs: after a
 kill in between, the id is *pending* and the command is not run a second time. Any thread may call.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
-from agent.clock import utc_ms
+from agent.clock import NS_PER_MS, monotonic_ns
 from agent.deploy.database import Database
 from agent.link.memory import Answered, Fresh, Pending
 
@@ -19,14 +22,17 @@ KEEP = 10_000
 class CommandMemory:
     """The commands table of the journal's database. Every method raises :class:`agent.errors.StorageError`."""
 
-    def __init__(self, database: Database, *, now_ms: Callable[[], int] = utc_ms) -> None:
+    def __init__(self, database: Database, *, now_ns: Callable[[], int] = monotonic_ns) -> None:
         self._database = database
-        self._now_ms = now_ms
+        self._now_ns = now_ns
+        self._begun_ns = now_ns()
+        self._begun_ms: int | None = None
+        """Age of the newest command when this memory was opened, read with the first one."""
 
     def remember(self, command_id: str, verb: str) -> Fresh | Pending | Answered:
         """Look ``command_id`` up; one never seen is noted as pending, durably, and :class:`Fresh` is returned."""
         with self._database.transaction() as db:
-            now_ms = self._now_ms()
+            now_ms = self._age_ms(db)
             db.execute("DELETE FROM commands WHERE at_ms < ?", (now_ms - KEEP_MS,))
             found = db.execute("SELECT verb, answer FROM commands WHERE id = ?", (command_id,)).fetchone()
             if found is not None:
@@ -37,6 +43,13 @@ class CommandMemory:
                 (KEEP,),
             )
         return Fresh()
+
+    def _age_ms(self, db: sqlite3.Connection) -> int:
+        """Return the present on a scale that only grows: it goes on from the newest command that is remembered."""
+        if self._begun_ms is None:
+            (newest,) = db.execute("SELECT max(at_ms) FROM commands").fetchone()
+            self._begun_ms = newest or 0
+        return self._begun_ms + (self._now_ns() - self._begun_ns) // NS_PER_MS
 
     def answer(self, command_id: str, payload: bytes) -> None:
         """Note the answer (JSON) of a command that was remembered; an unknown id is ignored: it was too long ago."""

@@ -20,12 +20,10 @@ from typing import TypeVar
 import structlog
 
 from agent.clock import NS_PER_S, monotonic_ns, utc_ms
-from agent.deploy import adopt, bootguard
 from agent.deploy.driver import Driver
 from agent.deploy.journal import Journal
 from agent.deploy.lanes import Inbox, Lane
-from agent.deploy.loading import Loader, slot_of
-from agent.deploy.machine import State
+from agent.deploy.loading import Loader
 from agent.deploy.optimised import OptimisedCache
 from agent.deploy.parts import Parts, Turn
 from agent.deploy.polling import Polling
@@ -41,6 +39,7 @@ from agent.deploy.records import (
     StoredModel,
 )
 from agent.deploy.row import Row
+from agent.deploy.starting import Starting
 from agent.deploy.timers import Timers
 from agent.errors import CommandError, DeploymentRefused, LookoutError, ProgrammingError, StorageError
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
@@ -95,12 +94,7 @@ class Deployer:
         self._snapshot: tuple[DeploymentStatus, ...] = ()
         self._kept: frozenset[Digest] = frozenset()
         self._stopping = False
-        self._settings = settings
         self._timers = Timers()
-        self._began_safe = False
-        self._on_safe_mode = on_safe_mode
-        self.safe_mode: str | None = None
-        """Why the previous models serve, in words; None: no safe mode. Any thread may read it."""
         self._thread = threading.Thread(target=self._run, name="lookout-deployer", daemon=True)
         self._jobs = Lane("lookout-deploy-jobs")
         self._restore = Lane("lookout-deploy-restore")
@@ -123,8 +117,13 @@ class Deployer:
             available=available,
             clock_doubt=clock_doubt,
         )
-
+        self._starting = Starting(self._parts, self._drivers, self._timers, on_safe_mode)
         self._polling = Polling(self._parts, self._drivers, self._timers, settings.poll_s)
+
+    @property
+    def safe_mode(self) -> str | None:
+        """Why the previous models serve, in words; None: no safe mode. Any thread may read it."""
+        return self._starting.safe_mode
 
     # --- start and stop ----------------------------------------------------------------------------------------------
 
@@ -133,7 +132,7 @@ class Deployer:
 
         Returns once that is under way. ``pipelines`` has each pipeline that ``settings`` names.
         """
-        rows, boot = self._read_journal()
+        rows, boot = self._starting.read(self._boot_id)
         for one in settings:
             row = rows.pop(one.name, None) or Row(one.name)
             self._drivers[one.name] = Driver(one, pipelines[one.name], self._parts, row)
@@ -141,7 +140,12 @@ class Deployer:
         self._publish()
         self._jobs.start()
         self._restore.start()
-        self._inbox.post(lambda: self._boot(settings, boot))
+
+        def begin() -> None:
+            self._starting.boot(settings, boot)
+            self._polling.start()
+
+        self._inbox.post(begin)
         self._thread.start()
 
     def stop(self) -> None:
@@ -163,72 +167,6 @@ class Deployer:
         for driver in self._drivers.values():
             driver.shut_down()
 
-    def _read_journal(self) -> tuple[dict[PipelineName, Row], bootguard.Boot]:
-        """Read the rows and note the start. A journal that cannot be read or written is no reason not to serve."""
-        rows: dict[PipelineName, Row] = {}
-        boot = bootguard.Boot(same_boot=False, clean_stop=True, counter=0)
-        try:
-            rows = self._journal.rows()
-            boot = self._journal.begin(self._boot_id, self._now_ns())
-        except StorageError as error:
-            log.error("journal.not_used", problem=error.message)  # noqa: TRY400 - the message says it all
-        return rows, boot
-
-    def _boot(self, settings: Sequence[PipelineSettings], boot: bootguard.Boot) -> None:
-        safe = bootguard.safe_mode(boot, self._settings.safe_mode_after)
-        if safe is not None:
-            log.error("boot.safe_mode", reason=safe)
-            self.safe_mode = safe
-            due_ns = self._now_ns() + round(self._settings.safe_mode_s * NS_PER_S)
-            self._timers.set("safe_mode", due_ns, self._leave_safe_mode)
-            self._on_safe_mode(safe)
-        for driver in self._drivers.values():
-            plan = bootguard.plan(driver.row, boot)
-            if plan.row != driver.row:
-                try:
-                    self._journal.update(plan.row)
-                except StorageError as error:
-                    log.error("journal.not_written", pipeline=driver.name, problem=error.message)  # noqa: TRY400 - idem
-            log.info("boot.plan", pipeline=driver.name, do=plan.do.name.lower(), reason=plan.reason)
-            driver.boot(plan, safe=safe is not None)
-        self._began_safe = any(driver.safe for driver in self._drivers.values())
-        adopted = self._adopt(settings)
-        for one in settings:
-            if one.name not in adopted and not self._drivers[one.name].safe:
-                self._drivers[one.name].consider_config(at_boot=True)
-        self._polling.start()
-
-    def _leave_safe_mode(self) -> None:
-        """Let the current models serve again: the agent ran well, or another release was committed."""
-        log.info("boot.safe_mode_ends")
-        self.safe_mode = None
-        self._timers.cancel("safe_mode")
-        try:
-            self._journal.forget_crashes()
-        except StorageError as error:
-            log.warning("journal.not_written", problem=error.message)
-        for driver in self._drivers.values():
-            if driver.safe:
-                driver.leave_safe_mode()
-        self._on_safe_mode(None)
-
-    def _adopt(self, settings: Sequence[PipelineSettings]) -> set[PipelineName]:
-        """Deploy from the store where the journal was lost; the configuration is considered when that has ended."""
-        adopted: set[PipelineName] = set()
-        for one in settings:
-            driver = self._drivers[one.name]
-            if driver.row.state is not State.IDLE or driver.row.current is not None or not self._journal.lost(one.name):
-                continue
-            try:
-                found = adopt.pick(self._store.releases(), one.model, only_pipeline=len(settings) == 1)
-                if found is not None:
-                    log.warning("deploy.adopted", pipeline=one.name, release=f"{found.id.model}:{found.id.version}")
-                    driver.deploy(f"{found.id.model}:{found.id.version}", stored=slot_of(found, 0))
-                    adopted.add(one.name)
-            except LookoutError as error:
-                log.error("deploy.not_adopted", pipeline=one.name, reason=error.message)  # noqa: TRY400 - idem
-        return adopted
-
     # --- orders: any thread but the control thread -------------------------------------------------------------------
 
     def deploy(
@@ -248,17 +186,17 @@ class Deployer:
 
         def order() -> Accepted:
             self._polling.interrupt()
-            return self._driver(pipeline).deploy(text, force=force, options=options, on_done=on_done)
+            return self._driver(pipeline).orders.deploy(text, force=force, options=options, on_done=on_done)
 
         return self._ask(order)
 
     def cancel(self, pipeline: PipelineName) -> Accepted:
         """Cancel a deployment before its probation. Raises CommandError, DeploymentRefused."""
-        return self._ask(lambda: self._driver(pipeline).cancel())
+        return self._ask(lambda: self._driver(pipeline).orders.cancel())
 
     def rollback(self, pipeline: PipelineName, *, on_done: OnDone | None = None) -> Accepted:
-        """Undo the latest change, see ``Driver.roll_back``. Raises CommandError, DeploymentRefused."""
-        return self._ask(lambda: self._driver(pipeline).roll_back(on_done))
+        """Undo the latest change, see ``Orders.roll_back``. Raises CommandError, DeploymentRefused."""
+        return self._ask(lambda: self._driver(pipeline).orders.roll_back(on_done))
 
     def status(self) -> tuple[DeploymentStatus, ...]:
         """Return where each pipeline stands; any thread, never blocks."""
@@ -373,10 +311,6 @@ class Deployer:
             known = ", ".join(sorted(self._drivers))
             raise CommandError(f"pipeline {pipeline!r} is unknown; this device has {known}", field="pipeline") from None
 
-    def _left_safe_mode(self) -> bool:
-        """Whether every pipeline that began in safe mode has another release committed."""
-        return self._began_safe and not any(driver.safe for driver in self._drivers.values())
-
     def _report(self, status: DeploymentStatus) -> None:
         """Tell a status on, once."""
         if self._statuses.get(status.pipeline) == status:
@@ -390,7 +324,6 @@ class Deployer:
         rows = [driver.row for driver in self._drivers.values()] + list(self._absent.values())
         factory = {driver.factory for driver in self._drivers.values() if driver.factory is not None}
         self._kept = frozenset(factory).union(*(row.slots() for row in rows))
-        if self.safe_mode is not None and self._left_safe_mode():
-            self._leave_safe_mode()
+        self._starting.look_at_safe_mode()
         for driver in self._drivers.values():
             self._report(driver.status())

@@ -12,7 +12,6 @@ import contextlib
 import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
@@ -20,8 +19,9 @@ import structlog
 from agent.deploy.bootguard import Boot, recent
 from agent.deploy.database import MAX_PAGES, Database
 from agent.deploy.machine import State
-from agent.deploy.records import PassedOver, Receipt, SlotRelease, TrialRecord, VariantRecord
+from agent.deploy.records import PassedOver, SlotRelease, TrialRecord, VariantRecord
 from agent.deploy.row import Row
+from agent.deploy.tables import COLUMNS, LOAD_ROWS, MIGRATIONS, SAVE_ROW, row_values, to_json, to_row
 from agent.errors import TrustError
 from agent.types import Digest, PipelineName
 
@@ -31,50 +31,6 @@ HISTORY = 50
 MEASUREMENTS = 1000
 QUARANTINED = 1000
 MOST_CRASHES = 64
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE pipelines (
-            pipeline TEXT PRIMARY KEY, state TEXT NOT NULL, reference TEXT,
-            force INTEGER NOT NULL, stored INTEGER NOT NULL, candidate TEXT, current TEXT, previous TEXT,
-            reason TEXT, receipt TEXT, config_model TEXT,
-            agent_deaths INTEGER NOT NULL, reboot_deaths INTEGER NOT NULL, interruptions INTEGER NOT NULL,
-            updated_at_ms INTEGER NOT NULL) WITHOUT ROWID""",
-        """CREATE TABLE history (
-            id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, at_ms INTEGER NOT NULL, state TEXT NOT NULL, reference TEXT,
-            release TEXT, reason TEXT)""",
-        "CREATE INDEX history_by_pipeline ON history (pipeline, id)",
-        "CREATE TABLE commands (id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, verb TEXT NOT NULL, answer BLOB)",
-        "CREATE INDEX commands_by_age ON commands (at_ms)",
-        "CREATE TABLE quarantine (digest TEXT PRIMARY KEY, reason TEXT NOT NULL, at_ms INTEGER NOT NULL)",
-        """CREATE TABLE measurements (
-            digest TEXT NOT NULL, variant INTEGER NOT NULL, host TEXT NOT NULL, record TEXT NOT NULL,
-            at_ms INTEGER NOT NULL, PRIMARY KEY (digest, variant, host))""",
-        "CREATE TABLE metadata_versions (role TEXT PRIMARY KEY, version INTEGER NOT NULL)",
-        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    ),
-    (
-        "ALTER TABLE pipelines ADD COLUMN not_before_ms INTEGER",
-        "ALTER TABLE pipelines ADD COLUMN shadow_frames INTEGER",
-        "ALTER TABLE pipelines ADD COLUMN min_agreement REAL",
-        "ALTER TABLE pipelines ADD COLUMN unload_first INTEGER NOT NULL DEFAULT 0",
-    ),
-)
-"""``MIGRATIONS[n]`` brings schema ``n`` to ``n + 1``. Append only: devices in the field hold every one of them."""
-
-_COLUMNS = (
-    "pipeline", "state", "reference", "force", "stored", "candidate", "current", "previous", "reason", "receipt",
-    "config_model", "agent_deaths", "reboot_deaths", "interruptions", "updated_at_ms",
-    "not_before_ms", "shadow_frames", "min_agreement", "unload_first",
-)  # fmt: skip
-_LOAD = f"SELECT {', '.join(_COLUMNS)} FROM pipelines"  # noqa: S608 - our own names
-_SAVE = f"INSERT OR REPLACE INTO pipelines ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-_JSON_COLUMNS: Mapping[str, Any] = {
-    "candidate": SlotRelease, "current": SlotRelease, "previous": SlotRelease, "receipt": Receipt,
-}  # fmt: skip
-
-
-_FLAGS = ("force", "stored", "unload_first")
 
 
 class _DeathsKept(msgspec.Struct, frozen=True):
@@ -109,28 +65,6 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 def _meta(db: sqlite3.Connection, key: str) -> str | None:
     found = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if found is None else str(found[0])
-
-
-def _json(value: msgspec.Struct | None) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()
-
-
-def _to_row(values: Mapping[str, Any]) -> Row:
-    """Read a row of ``pipelines``. Raises ValueError or msgspec.ValidationError for one that nobody wrote."""
-    fields = dict(values)
-    for column, kind in _JSON_COLUMNS.items():
-        fields[column] = None if fields[column] is None else msgspec.json.decode(fields[column], type=kind)
-    fields["state"] = State(fields["state"])
-    for column in _FLAGS:
-        fields[column] = bool(fields[column])
-    return Row(**fields)
-
-
-def _values(row: Row) -> list[Any]:
-    """Return what :func:`_to_row` reads back, in the order of the columns."""
-    values = [_json(getattr(row, name)) if name in _JSON_COLUMNS else getattr(row, name) for name in _COLUMNS]
-    values[_COLUMNS.index("state")] = row.state.value
-    return values
 
 
 class Journal:
@@ -177,7 +111,7 @@ class Journal:
         """Remember when the worker of a committed release died, over a restart of the agent (not of the host)."""
         kept = _DeathsKept(self._boot_id, digest, at_ns)
         with self.database.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"deaths:{pipeline}", _json(kept)))
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"deaths:{pipeline}", to_json(kept)))
 
     def deaths(self, pipeline: PipelineName, digest: Digest) -> tuple[int, ...]:
         """Return when the release's worker died on this boot of the kernel, monotonic ns."""
@@ -213,11 +147,11 @@ class Journal:
     def rows(self) -> dict[PipelineName, Row]:
         """Return every pipeline's row. One that cannot be read is left out, loudly, and :meth:`lost` says so."""
         with self.database.reading() as db:
-            found = db.execute(_LOAD).fetchall()
+            found = db.execute(LOAD_ROWS).fetchall()
         rows: dict[PipelineName, Row] = {}
         for values in found:
             try:
-                row = _to_row(dict(zip(_COLUMNS, values, strict=True)))
+                row = to_row(dict(zip(COLUMNS, values, strict=True)))
             except (ValueError, TypeError) as error:  # msgspec's errors are ValueErrors
                 log.critical("journal.row_unreadable", pipeline=values[0], problem=str(error))
                 self._unreadable.add(values[0])
@@ -232,7 +166,7 @@ class Journal:
     def update(self, row: Row) -> None:
         """Make ``row`` durable without a line of history: its state is the one it was in."""
         with self.database.transaction() as db:
-            db.execute(_SAVE, _values(row))
+            db.execute(SAVE_ROW, row_values(row))
 
     def save(self, row: Row, *, passed: tuple[Row, ...] = (), quarantine: tuple[Digest, str] | None = None) -> None:
         """Make ``row`` durable, with a line of history for it and for each row ``passed`` through on the way.
@@ -242,7 +176,7 @@ class Journal:
         with self.database.transaction() as db:
             if quarantine is not None:
                 self._put_in_quarantine(db, *quarantine, row.updated_at_ms)
-            db.execute(_SAVE, _values(row))
+            db.execute(SAVE_ROW, row_values(row))
             for entered in (*passed, row):
                 self._remember(db, entered)
 
@@ -251,7 +185,7 @@ class Journal:
         release = row.candidate or row.current
         db.execute(
             "INSERT INTO history (pipeline, at_ms, state, reference, release, reason) VALUES (?, ?, ?, ?, ?, ?)",
-            (row.pipeline, row.updated_at_ms, row.state.value, row.reference, _json(release), row.reason),
+            (row.pipeline, row.updated_at_ms, row.state.value, row.reference, to_json(release), row.reason),
         )
         db.execute(
             "DELETE FROM history WHERE pipeline = ?1 AND id NOT IN "
@@ -278,7 +212,7 @@ class Journal:
     def _put_in_quarantine(self, db: sqlite3.Connection, digest: Digest, reason: str, at_ms: int) -> None:
         db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", (digest, reason, at_ms))
         db.execute(
-            "DELETE FROM quarantine WHERE digest NOT IN (SELECT digest FROM quarantine ORDER BY at_ms DESC LIMIT ?)",
+            "DELETE FROM quarantine WHERE digest NOT IN (SELECT digest FROM quarantine ORDER BY rowid DESC LIMIT ?)",
             (QUARANTINED,),
         )
 
@@ -300,12 +234,12 @@ class Journal:
     def record_trial(self, digest: Digest, record: TrialRecord, at_ms: int) -> None:
         """Keep what a trial measured of each variant on its host."""
         told: tuple[VariantRecord | PassedOver, ...] = (*record.variants, *record.passed_over)
-        rows = [(digest, one.variant, record.host, _json(one), at_ms) for one in told]
+        rows = [(digest, one.variant, record.host, to_json(one), at_ms) for one in told]
         with self.database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?)", rows)
             db.execute(
                 "DELETE FROM measurements WHERE rowid NOT IN "
-                "(SELECT rowid FROM measurements ORDER BY at_ms DESC LIMIT ?)",
+                "(SELECT rowid FROM measurements ORDER BY rowid DESC LIMIT ?)",
                 (MEASUREMENTS,),
             )
 

@@ -15,13 +15,13 @@ from typing import Protocol
 import structlog
 
 from agent.clock import NS_PER_S
+from agent.deploy.course import Course
 from agent.deploy.deaths import SLOWEST_S, Deaths
 from agent.deploy.loading import Loaded
-from agent.deploy.machine import State
+from agent.deploy.machine import Signal, State
 from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort, WorkerPort
 from agent.deploy.records import PipelineSettings, SlotRelease
-from agent.deploy.row import Row
 from agent.deploy.serving import Serving, Who
 from agent.deploy.timers import Timers
 from agent.errors import DigestMismatch, InputError, LookoutError, StorageError, TrustError
@@ -34,12 +34,6 @@ log = structlog.get_logger(part="deploy")
 
 class Owner(Protocol):
     """The driver, as far as the keeper needs it."""
-
-    row: Row
-
-    def give_current_up(self, reason: str, *, condemn: bool) -> None:
-        """Move current to previous."""
-        ...
 
     def fetch_again(self, slot: SlotRelease) -> None:
         """Fetch a release again whose copy on disk is damaged."""
@@ -54,7 +48,13 @@ class Keeper:
     """What serves in one pipeline."""
 
     def __init__(
-        self, settings: PipelineSettings, pipeline: PipelinePort, parts: Parts, timers: Timers, owner: Owner
+        self,
+        settings: PipelineSettings,
+        pipeline: PipelinePort,
+        parts: Parts,
+        timers: Timers,
+        course: Course,
+        owner: Owner,
     ) -> None:
         self.factory: SlotRelease | None = None
         """The factory release, once it was loaded."""
@@ -63,6 +63,7 @@ class Keeper:
         self._standing_in = self._unloaded = self._safe = False
         self._parts = parts
         self._timers = timers
+        self._course = course
         self._owner = owner
         self._deaths = Deaths()
         self._workers = Serving(settings, pipeline, parts.loader, parts.restore, parts.post)
@@ -87,7 +88,7 @@ class Keeper:
         target = self.target
         if self._workers.now is None:
             return self._trouble or ("no model was deployed yet" if target is None else f"{target} is loading")
-        if self._owner.row.state is State.PROBATION or target is None or self.runs(target):
+        if self._course.row.state is State.PROBATION or target is None or self.runs(target):
             return None
         trouble = f"{self._trouble}; " if self._trouble else ""
         return f"{trouble}{self.serving} serves until {target} is loaded"
@@ -95,7 +96,7 @@ class Keeper:
     @property
     def target(self) -> SlotRelease | None:
         """What should serve where no candidate does: current, in safe mode previous."""
-        row = self._owner.row
+        row = self._course.row
         return row.previous if self._safe and row.previous is not None else row.current
 
     @property
@@ -132,8 +133,8 @@ class Keeper:
 
     def boot(self, *, safe: bool) -> None:
         """Remember the deaths of before the agent's restart; ``safe``: begin in safe mode."""
-        current = self._owner.row.current
-        self._safe = safe and self._owner.row.previous is not None
+        current = self._course.row.current
+        self._safe = safe and self._course.row.previous is not None
         if current is not None:
             with contextlib.suppress(StorageError):
                 self._deaths = Deaths(self._parts.journal.deaths(self._name, current.digest))
@@ -206,7 +207,7 @@ class Keeper:
         """Bring current back after its worker died while it served."""
         self._died()
         self._trouble = reason
-        row = self._owner.row
+        row = self._course.row
         if self._safe and self._deaths.too_many:
             self.leave_safe_mode()
             return
@@ -267,7 +268,7 @@ class Keeper:
 
     def restored(self, slot: SlotRelease, result: Loaded | LookoutError | None) -> None:
         """Let a release serve that was brought back (None: it is warm), unless things went on without it."""
-        row = self._owner.row
+        row = self._course.row
         if isinstance(result, LookoutError):
             if self._wanted(slot):
                 self._not_restored(result)
@@ -288,7 +289,7 @@ class Keeper:
 
     def _wanted(self, slot: SlotRelease) -> bool:
         """Return whether ``slot`` should be made to serve: it is current, and no candidate serves on probation."""
-        row, target = self._owner.row, self.target
+        row, target = self._course.row, self.target
         on_probation = row.state is State.PROBATION and self.runs(row.candidate)
         wanted = target is not None and target.digest == slot.digest and not self._unloaded
         return wanted and not self.runs(slot) and not on_probation
@@ -302,10 +303,10 @@ class Keeper:
             self.leave_safe_mode()
             return
         hopeless = isinstance(error, InputError | TrustError | StorageError)
-        row = self._owner.row
+        row = self._course.row
         if row.current is not None and isinstance(error, DigestMismatch | StorageError):
             self._owner.fetch_again(row.current)  # a deployment under way outlives what follows
-            row = self._owner.row
+            row = self._course.row
         if row.previous is not None and row.state is not State.PROBATION and (hopeless or self._deaths.too_many):
             self._give_up(self._trouble, condemn=False)
             return
@@ -315,7 +316,7 @@ class Keeper:
     def _died(self) -> None:
         """Count a death of what should serve, and remember it over a restart of the agent."""
         self._deaths.add(self._parts.now_ns())
-        current = self._owner.row.current
+        current = self._course.row.current
         if current is None or self._safe:
             return
         try:
@@ -324,7 +325,11 @@ class Keeper:
             log.warning("journal.not_written", pipeline=self._name, problem=error.message)
 
     def _give_up(self, reason: str, *, condemn: bool) -> None:
-        self._owner.give_current_up(reason, condemn=condemn)
+        """Move current to previous because it cannot be kept alive; a deployment under way goes on."""
+        current = self._course.row.current
+        quarantine = (current.digest, reason) if condemn and current is not None else None
+        log.error("deploy.given_up", pipeline=self._name, release=str(current), reason=reason)
+        self._course.enter(Signal.WITHDRAW, reason=reason, quarantine=quarantine)
         self._deaths.forget()
         self.restore()
 
@@ -336,7 +341,7 @@ class Keeper:
 
     def _drop_needless(self) -> None:
         """Retire the warm worker unless it is previous and the configuration keeps that warm."""
-        previous, warm = self._owner.row.previous, self._workers.warm
+        previous, warm = self._course.row.previous, self._workers.warm
         keep = previous is not None and warm is not None and warm.slot.digest == previous.digest
         if not keep or self._parts.settings.keep_previous_warm == "probation":
             self._workers.drop_previous()

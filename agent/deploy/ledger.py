@@ -22,7 +22,9 @@ class TrustLedger:
         """Return the anchor and role → version. Raises :class:`StorageError`."""
         return self._journal.anchor(), self._journal.versions()
 
-    def refreshed(self, anchor: str, versions: Mapping[str, int], begun_anew: Collection[str] = ()) -> None:
-        """Note what was verified, and that the clock found it unexpired. Raises :class:`TrustError`, StorageError."""
+    def refreshed(
+        self, anchor: str, versions: Mapping[str, int], begun_anew: Collection[str], judged_at_ms: int
+    ) -> None:
+        """Note what was verified, and the time by which it was unexpired. Raises :class:`TrustError`, StorageError."""
         self._journal.accept_versions(versions, anchor=anchor, begun_anew=begun_anew)
-        self._clock.proved()
+        self._clock.proved(judged_at_ms)

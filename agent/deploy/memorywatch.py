@@ -1,4 +1,4 @@
-"""Ends a candidate that eats the host's memory while it is on trial.
+"""Ends a candidate that eats the host's memory while it is on trial, and says how much a worker may hold when.
 
 The agent looks at the worker's PSS ten times a second on a thread of its own, because the job that runs the trial is
 blocked in the worker. What happens before a worker is ready nobody can watch from outside: there a limit on its own
@@ -30,6 +30,21 @@ def memory_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int, 
     bounds = [(settings.trial_memory_mb, "deploy.trial_memory_mb")]
     if budget is not None and budget.memory_mb is not None:
         bounds.append((GROSS * budget.memory_mb, f"{GROSS:g} times the manifest's budget of {budget.memory_mb:g} MB"))
+    stated = [(megabytes, why) for megabytes, why in bounds if megabytes is not None]
+    if not stated:
+        return _host_bytes() // 2, "half of this host's memory"
+    megabytes, why = min(stated)
+    return round(megabytes * MB), why
+
+
+def serving_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int, str]:
+    """Return the most bytes a worker may hold while it serves, committed, and where that comes from.
+
+    Where nobody stated one it keeps the device alive and judges nobody.
+    """
+    bounds = [(settings.memory_mb, "deploy.memory_mb")]
+    if budget is not None:
+        bounds.append((budget.memory_mb, "the manifest's budget"))
     stated = [(megabytes, why) for megabytes, why in bounds if megabytes is not None]
     if not stated:
         return _host_bytes() // 2, "half of this host's memory"

@@ -32,7 +32,10 @@ log = structlog.get_logger(part="deploy")
 class Follower(Protocol):
     """A driver, as far as polling needs it."""
 
-    row: Row
+    @property
+    def row(self) -> Row:
+        """What is durable of it."""
+        ...
 
     def surveyed(self, found: Surveyed) -> None:
         """Act upon what the registry answered."""

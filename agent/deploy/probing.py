@@ -29,7 +29,7 @@ log = structlog.get_logger(part="deploy")
 
 
 class Owner(Protocol):
-    """The driver, as far as a probation needs it."""
+    """Who acts upon the verdict, as far as a probation needs it."""
 
     def swapped_in(self, receipt: Receipt) -> None:
         """Keep the receipt: the candidate gave its first answer."""

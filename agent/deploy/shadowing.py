@@ -38,7 +38,7 @@ log = structlog.get_logger(part="deploy")
 
 
 class Owner(Protocol):
-    """The driver, as far as a shadow needs it."""
+    """The way to probation, as far as a shadow needs it."""
 
     def say(self, note: str | None) -> None:
         """Show a note in the status."""

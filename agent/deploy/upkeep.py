@@ -1,6 +1,6 @@
-"""What a pipeline does by itself about its registry: follow a channel, heed a yank, mend a damaged copy, wait for time.
+"""What a pipeline does by itself about its registry: follow a channel, heed a yank, mend a damaged copy.
 
-Each of it ends in an ordinary order to the driver, so nothing here can do what an operator could not. Control thread
+Each of it ends in an ordinary order, so nothing here can do what an operator could not. Control thread
 only.
 """
 
@@ -10,30 +10,22 @@ from typing import Protocol
 
 import structlog
 
-from agent.clock import NS_PER_S
-from agent.deploy.following import Do, named, notice, taken
-from agent.deploy.machine import TERMINAL, State
+from agent.deploy.course import Course
+from agent.deploy.following import Do, named, notice
+from agent.deploy.machine import TERMINAL
 from agent.deploy.parts import Parts
 from agent.deploy.records import Accepted, SlotRelease
 from agent.deploy.repair import Repair
-from agent.deploy.row import Row
 from agent.deploy.timers import Timers
 from agent.errors import DeploymentRefused, InputError, LookoutError, StorageError
 from agent.process.messages import Surveyed
 from agent.registry.floor import check_floor
-from agent.registry.store import StoredRelease
-from agent.types import PipelineName
-
-CLOCK_S = 5.0
-"""How often a clock that is not believed is looked at again: the kernel tells nobody when it is synchronised."""
 
 log = structlog.get_logger(part="deploy")
 
 
 class Owner(Protocol):
-    """The driver, as far as upkeep needs it."""
-
-    row: Row
+    """Who takes the orders, as far as upkeep needs it."""
 
     def deploy(self, reference: str) -> Accepted:
         """Begin a deployment. Raises LookoutError."""
@@ -43,22 +35,14 @@ class Owner(Protocol):
         """Bring previous back. Raises DeploymentRefused."""
         ...
 
-    def wait_for_clock(self, doubt: str) -> None:
-        """Show, durably, that the deployment waits."""
-        ...
-
-    def clock_is_right(self) -> None:
-        """Go on."""
-        ...
-
 
 class Upkeep:
     """The upkeep of one pipeline."""
 
-    def __init__(self, name: PipelineName, parts: Parts, timers: Timers, owner: Owner) -> None:
-        self._name = name
+    def __init__(self, course: Course, parts: Parts, timers: Timers, owner: Owner) -> None:
+        self._name = course.name
+        self._course = course
         self._parts = parts
-        self._timers = timers
         self._owner = owner
         self._repair = Repair(timers, self._deploy)
         self._yanked: tuple[str, str] | None = None
@@ -66,42 +50,12 @@ class Upkeep:
     @property
     def yanked(self) -> str | None:
         """Why the publisher withdrew the release that is current; None where nobody said so."""
-        current = self._owner.row.current
+        current = self._course.row.current
         if self._yanked is None or current is None or self._yanked[0] != named(current):
             return None
         return self._yanked[1]
 
-    # --- time --------------------------------------------------------------------------------------------------------
-
-    def must_wait(self) -> bool:
-        """Return whether the deployment must wait for the clock; it then goes on by itself."""
-        doubt = self._parts.clock_doubt()
-        if doubt is None:
-            return False
-        self._owner.wait_for_clock(doubt)
-        if self._owner.row.state is State.WAITING_FOR_CLOCK:
-            self._look_later()
-        return True
-
-    def _look_later(self) -> None:
-        self._timers.set("clock", self._parts.now_ns() + round(CLOCK_S * NS_PER_S), self._look)
-
-    def _look(self) -> None:
-        if self._owner.row.state is not State.WAITING_FOR_CLOCK:
-            return
-        if self._parts.clock_doubt() is None:
-            self._owner.clock_is_right()
-        else:
-            self._look_later()
-
     # --- what a deployment tells ------------------------------------------------------------------------------------
-
-    def take(self, stored: StoredRelease) -> None:
-        """Check the device's floor and note what is taken up. Raises ReferenceError, StorageError."""
-        check_floor(stored.id.model, stored.id.version, self._parts.settings.min_versions)
-        row = self._owner.row
-        if row.reference is not None and not row.stored:
-            self._parts.journal.note_followed(self._name, taken(row.reference, stored.id.digest))
 
     def refuse_low(self, slot: SlotRelease) -> None:
         """Raise DeploymentRefused where the operator would go back below the device's floor."""
@@ -124,15 +78,15 @@ class Upkeep:
 
     def mend(self, slot: SlotRelease) -> None:
         """Fetch a release again whose copy on disk is damaged, unless a deployment is under way."""
-        if self._owner.row.state in TERMINAL:
+        if self._course.row.state in TERMINAL:
             log.warning("release.fetched_again", pipeline=self._name, release=str(slot))
-            self._repair.begin(slot, self._owner.row)
+            self._repair.begin(slot, self._course.row)
 
     # --- what the registry tells --------------------------------------------------------------------------------------
 
     def surveyed(self, found: Surveyed) -> None:
         """Act upon what the registry answered, where the pipeline is at rest."""
-        row = self._owner.row
+        row = self._course.row
         if row.state not in TERMINAL:
             return
         try:
@@ -157,7 +111,7 @@ class Upkeep:
                 log.warning("deploy.not_rolled_back", pipeline=self._name, reason=error.message)
 
     def _note_yank(self, reason: str | None) -> None:
-        current = self._owner.row.current
+        current = self._course.row.current
         before = self.yanked
         self._yanked = (named(current), reason) if current is not None and reason is not None else None
         if self.yanked is not None and self.yanked != before:

@@ -1,6 +1,6 @@
 """One probation under way: what the swap cost, what has been seen of the candidate since, and the receipt.
 
-It gathers; ``probation.judge`` decides, the driver acts. Control thread only.
+It gathers; ``probation.judge`` decides, ``judging`` acts. Control thread only.
 """
 
 from __future__ import annotations

@@ -9,41 +9,29 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from agent.deploy.course import Course
 from agent.deploy.keeper import Keeper
 from agent.deploy.loading import Loaded
+from agent.deploy.machine import Signal
 from agent.deploy.records import OnDone, SlotRelease
-from agent.deploy.row import Row
 from agent.errors import LookoutError
 
 REASON = "rolled back by the operator"
 
 
 class Owner(Protocol):
-    """The driver, as far as a withdrawal needs it."""
-
-    row: Row
-
-    def withdraw(self, reason: str) -> None:
-        """Make previous current, durably."""
-        ...
-
-    def say(self, note: str | None) -> None:
-        """Show a note in the status."""
-        ...
+    """Who takes the orders, as far as a withdrawal needs it."""
 
     def lacks_memory_for(self, slot: SlotRelease) -> str | None:
         """Return why a release cannot be loaded beside the one that serves; None: it can."""
-        ...
-
-    def answer(self, on_done: OnDone | None, *, ok: bool, code: str | None = None, reason: str | None = None) -> None:
-        """Tell how it ended."""
         ...
 
 
 class Withdrawal:
     """The rollback under way, if one is."""
 
-    def __init__(self, keeper: Keeper, owner: Owner) -> None:
+    def __init__(self, course: Course, keeper: Keeper, owner: Owner) -> None:
+        self._course = course
         self._keeper = keeper
         self._owner = owner
         self._on_done: OnDone | None = None
@@ -53,7 +41,7 @@ class Withdrawal:
     def begin(self, previous: SlotRelease, on_done: OnDone | None, reason: str = REASON) -> None:
         """Bring ``previous`` back; ``reason`` is what the journal will say."""
         self.on, self._on_done, self._reason = True, on_done, reason
-        self._owner.say(f"rolling back to {previous}")
+        self._course.say(f"rolling back to {previous}")
         if self._keeper.is_warm(previous):
             self._loaded(previous, None)
             return
@@ -67,17 +55,17 @@ class Withdrawal:
         """Go on with the loaded release, None where it is warm."""
         self.on = False
         on_done, self._on_done = self._on_done, None
-        previous = self._owner.row.previous
+        previous = self._course.row.previous
         if isinstance(result, LookoutError):
             self._keeper.reload()
             reason = f"rollback failed: {result.message}"
-            self._owner.say(reason)
-            self._owner.answer(on_done, ok=False, code=result.code, reason=reason)
+            self._course.say(reason)
+            self._course.answer(on_done, ok=False, code=result.code, reason=reason)
         elif previous is not None and previous.digest == slot.digest:
-            self._owner.withdraw(self._reason)
+            self._course.enter(Signal.WITHDRAW, reason=self._reason, keep_former=True)
             self._keeper.serve_previous(result, self._reason)
-            self._owner.answer(on_done, ok=True)
+            self._course.answer(on_done, ok=True)
         else:  # current died too often meanwhile, and previous took its place already
             if result is not None:
                 self._keeper.restored(slot, result)
-            self._owner.answer(on_done, ok=self._keeper.runs(slot))
+            self._course.answer(on_done, ok=self._keeper.runs(slot))

@@ -1,7 +1,8 @@
 """The queue between the publisher and the broker: a Protocol, and the one in memory.
 
 What is asked of an outbox: order within a stream; among the streams' oldest letters the highest priority first, then
-the oldest; a newer letter of one ``replaces`` key takes the place of one that waits; letters of QoS 1 that were handed
+the oldest; a newer letter of one ``replaces`` key takes the place of one that waits, unless that is ``final`` and says
+something else; letters of QoS 1 that were handed
 out are kept until :meth:`~Outbox.done`, and wait again, in their old order, after :meth:`~Outbox.rewind`; expired
 letters are dropped. It is bounded by number and by bytes. When full, the oldest letter of the lowest priority that is
 not durable is dropped; a durable one only where nothing else is left, and counted apart. What was handed out is never
@@ -63,7 +64,7 @@ class MemoryOutbox:
         self._streams: dict[str, OrderedDict[int, Letter]] = {}
         self._ranks: dict[tuple[bool, int], OrderedDict[int, Letter]] = {}  # (durable, priority), worst first
         self._ageing: OrderedDict[int, Letter] = OrderedDict()  # QoS 0: all grow as old, so the oldest expire first
-        self._keys: dict[str, Letter] = {}
+        self._keys: dict[str, Letter] = {}  # the newest of each that waits
         self._out: OrderedDict[int, Letter] = OrderedDict()
         self._waiting = 0
         self._bytes = 0
@@ -77,7 +78,7 @@ class MemoryOutbox:
         with self._lock:
             self._purge(now_ns)
             older = self._keys.get(letter.replaces) if letter.replaces is not None else None
-            if older is not None:
+            if older is not None and (not older.final or older.payload == letter.payload):
                 self._replaced += 1
                 self._supersede(older, letter)
             else:
@@ -112,12 +113,12 @@ class MemoryOutbox:
                 self._bytes -= letter.size
 
     def rewind(self) -> None:
-        """Let what was handed out wait again, but not what a newer letter has replaced meanwhile."""
+        """Let what was handed out wait again, but not what a newer letter has replaced meanwhile (unless final)."""
         with self._lock:
             while self._out:
                 _, letter = self._out.popitem(last=True)
                 self._bytes -= letter.size
-                if letter.replaces is not None and letter.replaces in self._keys:
+                if letter.replaces is not None and letter.replaces in self._keys and not letter.final:
                     self._replaced += 1
                 else:
                     self._add(letter, first=True)
@@ -153,7 +154,7 @@ class MemoryOutbox:
             index[letter.id] = letter
             if first:
                 index.move_to_end(letter.id, last=False)
-        if letter.replaces is not None:
+        if letter.replaces is not None and not (first and letter.replaces in self._keys):
             self._keys[letter.replaces] = letter
         self._waiting += 1
         self._bytes += letter.size
@@ -165,8 +166,8 @@ class MemoryOutbox:
             del self._streams[letter.stream]
         if not self._ranks[letter.durable, letter.priority]:
             del self._ranks[letter.durable, letter.priority]
-        if letter.replaces is not None:
-            self._keys.pop(letter.replaces, None)
+        if letter.replaces is not None and self._keys.get(letter.replaces) is letter:
+            del self._keys[letter.replaces]
         self._waiting -= 1
         self._bytes -= letter.size
 

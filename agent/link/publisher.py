@@ -217,6 +217,7 @@ class Publisher:
             expires_at_ns=expires_at_ns,
             replaces=message.replaces,
             correlation=None if to is None else to.data,
+            final=message.final,
         )
 
     def _keep(self, key: str, letter: Letter) -> None:

@@ -33,6 +33,7 @@ class Letter(msgspec.Struct, frozen=True):
     expires_at_ns: int | None
     replaces: str | None
     correlation: bytes | None = None
+    final: bool = False
 
     @property
     def size(self) -> int:

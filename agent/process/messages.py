@@ -386,10 +386,12 @@ class Refreshed(Message, frozen=True):
     """Fetch to agent: the signed metadata is up to date and on the disk. ``anchor``: SHA-256 of the first root.
 
     ``begun_anew``: roles whose versions may be lower than before, because a newer root gave them new keys.
+    ``judged_at_ms``: the time by which it was found unexpired; the clock may have jumped since.
     """
 
     metadata_versions: dict[str, int]
     anchor: str
+    judged_at_ms: int
     begun_anew: tuple[str, ...] = ()
 
 

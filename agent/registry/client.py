@@ -70,9 +70,12 @@ class Ledger(Protocol):
         """Return the anchor (SHA-256 of the first root) and role → version. Raises :class:`StorageError`."""
         ...
 
-    def refreshed(self, anchor: str, versions: Mapping[str, int], begun_anew: Collection[str]) -> None:
+    def refreshed(
+        self, anchor: str, versions: Mapping[str, int], begun_anew: Collection[str], judged_at_ms: int
+    ) -> None:
         """Take note of a refresh; roles that have ``begun_anew`` may have lower versions.
 
+        ``judged_at_ms``: the time (UTC, ms) by which the metadata was found unexpired.
         Raises :class:`TrustError`, :class:`StorageError`; the fetch then ends.
         """
         ...
@@ -167,7 +170,9 @@ class FetchClient:
             if isinstance(message, Refreshed):
                 self.distrust = None
                 if self._ledger is not None:
-                    self._ledger.refreshed(message.anchor, message.metadata_versions, message.begun_anew)
+                    self._ledger.refreshed(
+                        message.anchor, message.metadata_versions, message.begun_anew, message.judged_at_ms
+                    )
             if isinstance(message, Error):
                 error = error_of(message)
                 if isinstance(error, TrustError) and not isinstance(error, DigestMismatch):  # not one file's matter

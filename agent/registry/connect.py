@@ -40,7 +40,7 @@ def connected(
             trust = Trust(address, Path(access.metadata_dir), transfer)
             seen = access.seen_versions if trust.anchor == access.seen_anchor else {}
             versions = trust.refresh(seen)
-            on_refreshed(Refreshed(versions, trust.anchor, trust.begun_anew))
+            on_refreshed(Refreshed(versions, trust.anchor, trust.judged_at_ms, trust.begun_anew))
             yield trust, transfer, address
     finally:
         transfer.close()

@@ -22,6 +22,7 @@ from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from agent import atomic
+from agent.clock import utc_ms
 from agent.errors import (
     DigestMismatch,
     LookoutError,
@@ -80,9 +81,12 @@ class Trust:
         """After a refresh: roles to which a root newer than the one seen gave new keys, so that they count anew."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            before_ms = utc_ms()
             self._updater = Updater(
                 str(self._folder), address.join(layout.METADATA), fetcher=self._fetcher, bootstrap=root
             )
+            self.judged_at_ms = min(before_ms, utc_ms())
+            """The time by which all metadata is found expired or not: TUF takes it once, however long it then asks."""
         except OSError as error:
             raise self._cannot_write(error) from error
         except exceptions.RepositoryError as error:

@@ -59,14 +59,23 @@ def test_the_floor_is_the_latest_time_at_which_metadata_was_good_and_outlives_th
     time = Time()
     journal = Journal(tmp_path / "journal.db")
     ledger = TrustLedger(journal, time.clock(journal))
-    ledger.refreshed("a" * 64, {"root": 1, "timestamp": 4})
+    ledger.refreshed("a" * 64, {"root": 1, "timestamp": 4}, (), time.ms)
     time.ms -= 1000
-    ledger.refreshed("a" * 64, {"root": 1, "timestamp": 4})  # never lowered
+    ledger.refreshed("a" * 64, {"root": 1, "timestamp": 4}, (), time.ms)  # never lowered
     journal.close()
     again = Journal(tmp_path / "journal.db")
     assert "earlier than" in (time.clock(again).doubt() or "")
     time.ms += 1000
     assert time.clock(again).doubt() is None
+
+
+def test_a_clock_that_jumps_ahead_while_the_registry_answers_does_not_raise_the_floor(journal: Journal) -> None:
+    time = Time()
+    ledger, judged_at_ms = TrustLedger(journal, time.clock(journal)), time.ms
+    time.ms += 10 * YEAR_MS
+    ledger.refreshed("a" * 64, {"root": 1, "timestamp": 4}, (), judged_at_ms)
+    time.ms = NOW_MS
+    assert time.clock(journal).doubt() is None
 
 
 def test_a_clock_set_ten_years_ahead_and_back_leaves_no_trace(journal: Journal) -> None:

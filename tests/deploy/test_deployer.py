@@ -308,6 +308,10 @@ def test_a_newer_deploy_supersedes_one_that_is_being_fetched(device: Device) -> 
         ("faces:1.0.0", "superseded"),
         ("faces:1.1.0", "committed"),
     ]
+    told = [(status.reference, status.state.value) for status in device.statuses]
+    end = told.index(("faces:1.0.0", "superseded"))
+    assert told[end + 1] == ("faces:1.1.0", "resolving")
+    assert device.statuses[end].reason == "superseded by faces:1.1.0"
 
 
 def test_a_newer_deploy_ends_a_trial_that_hangs(device: Device) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.clock import NS_PER_MS
 from agent.deploy.bootguard import Boot
 from agent.deploy.commands import KEEP, KEEP_MS, Answered, CommandMemory, Fresh, Pending
-from agent.deploy.journal import HISTORY, MIGRATIONS, Journal
+from agent.deploy.journal import HISTORY, Journal
 from agent.deploy.machine import State
 from agent.deploy.records import Latency, Receipt, SlotRelease, TrialRecord, VariantRecord
 from agent.deploy.row import Row
+from agent.deploy.tables import MIGRATIONS
 from agent.errors import StorageError, TrustError
 from agent.types import Digest, ModelName, PipelineName
 
@@ -136,13 +138,27 @@ def test_a_command_is_fresh_once_then_pending_then_answered_over_restarts(journa
 
 
 def test_commands_are_forgotten_after_seven_days(journal: Journal) -> None:
-    now = [1_000_000_000_000]
-    memory = CommandMemory(journal.database, now_ms=lambda: now[0])
+    now_ns = [1_000_000_000_000]
+    memory = CommandMemory(journal.database, now_ns=lambda: now_ns[0])
     memory.remember("id-1", "x")
-    now[0] += KEEP_MS
+    now_ns[0] += KEEP_MS * NS_PER_MS
     assert memory.remember("id-1", "x") == Pending("x")
-    now[0] += 1
+    now_ns[0] += NS_PER_MS
     assert memory.remember("id-1", "x") == Fresh()
+
+
+def test_commands_grow_no_older_while_the_host_is_off_and_age_on_from_there(journal: Journal) -> None:
+    now_ns = [5_000 * NS_PER_MS]
+    memory = CommandMemory(journal.database, now_ns=lambda: now_ns[0])
+    memory.remember("id-1", "x")
+    now_ns[0] += KEEP_MS * NS_PER_MS // 2
+    memory.remember("id-2", "x")
+    rebooted_ns = [7 * NS_PER_MS]  # the monotonic clock begins anew
+    memory = CommandMemory(reopened(journal).database, now_ns=lambda: rebooted_ns[0])
+    assert memory.remember("id-1", "x") == Pending("x")
+    rebooted_ns[0] += KEEP_MS * NS_PER_MS // 2 + NS_PER_MS
+    assert memory.remember("id-1", "x") == Fresh()
+    assert memory.remember("id-2", "x") == Pending("x")
 
 
 def test_only_the_last_ten_thousand_commands_are_kept(journal: Journal) -> None:

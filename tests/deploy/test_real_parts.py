@@ -188,3 +188,20 @@ def test_deploy_swap_refuse_and_come_back_from_a_kill_with_real_processes(real: 
     sequences = [result.frame.sequence for result in real.results]
     assert sequences == sorted(set(sequences)), "in order, each once"
     assert len(real.workers.living()) == 1, "nothing is left behind"
+
+
+def test_a_committed_worker_that_grew_over_its_bound_is_killed_and_brought_back(
+    real: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real.publish("1.0.0")
+    assert real.deploy("1.0.0").ok
+    first = real.serving()
+    with monkeypatch.context() as patched:  # every worker has grown too much for a moment
+        patched.setattr("agent.deploy.guard.serving_bound", lambda *_: (1, "this test"))
+        patched.setattr("agent.deploy.guard.GROWTH", 0.5)
+        real.wait(lambda: real.last is not None and "memory grew" in (real.last.degraded or ""), "the death is told")
+    real.wait(lambda: real.last is not None and real.last.degraded is None, "the model is restored")
+    assert real.serving().pid != first.pid
+    seen = len(real.results)
+    real.wait(lambda: len(real.results) > seen + 5, "frames go on")
+    assert real.pipeline.statistics().lost == 0

@@ -196,7 +196,7 @@ def test_a_repair_waits_for_the_network(device: Device, monkeypatch: pytest.Monk
 
 
 def test_a_deployment_waits_for_a_clock_that_can_be_believed(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.deploy.upkeep.CLOCK_S", 0.05)
+    monkeypatch.setattr("agent.deploy.clockwait.CLOCK_S", 0.05)
     device.start()
     device.registry.publish("1.0.0")
     device.doubt = "nothing keeps the clock right"

@@ -139,6 +139,18 @@ def tiny_detector(path: Path, *, constant: Sequence[tuple[float, ...]] | None = 
     return _write(path, nodes, {"rows": rows})
 
 
+def tiny_conv_detector(path: Path) -> Path:
+    """Write the colour detector with a convolution in place of the pooling: something that INT8 has work with."""
+    nodes, constants = _seeing()
+    nodes[0] = helper.make_node(
+        "Conv", ["images", "means"], ["pooled"], name="mean", kernel_shape=[8, 8], strides=[8, 8]
+    )
+    means = np.zeros((3, 3, 8, 8), np.float32)
+    for channel in range(3):
+        means[channel, channel] = 1 / 64
+    return _write(path, nodes, constants | {"means": means})
+
+
 def nan_model(path: Path) -> Path:
     """Write a model that answers NaN everywhere, whatever it sees."""
     nodes, constants = _seeing("seen")

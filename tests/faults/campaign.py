@@ -1,7 +1,7 @@
 """Kills of one process after the other while deployments go on, and the look after each.
 
 The plan (whom to kill, and when) comes from the seed; the instants of the processes do not, so the same seed repeats
-the attack, not every interleaving. The agent is started again at once, where systemd would wait ``RestartSec`` (2 s)
+the attack, not every interleaving. The agent is started again at once, where systemd would wait ``RestartSec``
 first.
 """
 
@@ -29,7 +29,10 @@ STATES = ("resolving", "fetching", "verifying", "trial", "shadow", "probation", 
 WHO = ("agent", "capture", "worker", "fetch")
 MODULES = {"capture": CAPTURE, "worker": WORKER, "fetch": FETCH}
 
-BOUND_S = {"agent": 15.0, "capture": 8.0, "worker": 8.0, "fetch": 3.0}
+MAINS = "mains"
+"""Everything at once, and what the disk had not been made to keep: see :mod:`tests.faults.outages`."""
+
+BOUND_S = {"agent": 15.0, "capture": 8.0, "worker": 8.0, "fetch": 3.0, MAINS: 15.0}
 """Time from the kill to the message of a frame that was taken after it, at the most, on a busy machine."""
 AGREE_S = 15.0
 STATE_S = 4.0
@@ -81,13 +84,8 @@ class Campaign:
     def _strike(self, who: str, moment: str) -> Kill:
         pid, moment = self._aim(who, moment)
         state = (self._person.report or {}).get("state", "none")
-        at, began_s = _now(), time.monotonic()
-        if who == "agent":
-            self._device.kill()  # looks that nothing is left behind
-            self._device.start()
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        at, began_s = now(), time.monotonic()
+        self._fell(who, pid)
         label = f"kill {len(self.kills) + 1}: {who} in {state} ({moment})"
         answer = self._person.first_taken_after(at, BOUND_S[who] - (time.monotonic() - began_s))
         assert answer is not None, f"{label}: blind after {BOUND_S[who]} s\n{self._device.last_words()}"
@@ -100,6 +98,15 @@ class Campaign:
         until(agreed, AGREE_S, lambda: f"{label}: {seen[-1]}\n{self._device.last_words()}")
         return Kill(who, moment, state, answer.seen_s - began_s, time.monotonic() - began_s)
 
+    def _fell(self, who: str, pid: int) -> None:
+        """Kill it; the agent is started again, which takes care of its children."""
+        if who == "agent":
+            self._device.kill()  # looks that nothing is left behind
+            self._device.start()
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _aim(self, who: str, moment: str) -> tuple[int, str]:
         """Wait for the moment; return the pid and the moment that it was."""
         if who == "fetch":
@@ -110,7 +117,7 @@ class Campaign:
                 moment = INSTANT
         else:
             time.sleep(self._rng.uniform(0, 0.4))
-        if who == "agent":
+        if who in ("agent", MAINS):
             return self._device.pid, moment
         found = until(lambda: children(self._device.pid, MODULES[who]), 10, lambda: f"there is no {who}")
         return self._rng.choice(found), moment
@@ -129,8 +136,8 @@ class Campaign:
         device, person = self._device, self._person
         stuck = [reference for reference, end in self._deploying.ends if end == "stuck"]
         assert stuck == [], f"deployments without an end: {stuck}\n{device.last_words()}"
-        agents = sum(kill.who == "agent" for kill in self.kills)
-        assert person.steps_back <= agents, "a frame was reported twice, or out of order"
+        lives = sum(kill.who in ("agent", MAINS) for kill in self.kills)
+        assert person.steps_back <= lives, "a frame was reported twice, or out of order"
         until(lambda: (person.report or {}).get("state") in Deploying.ENDS, 30, lambda: f"{person.report} has no end")
         until(lambda: len(family(device.pid)) == 3, 15, lambda: f"{family(device.pid)}")
         until(lambda: disagreement(device, person) is None, AGREE_S, lambda: f"{disagreement(device, person)}")
@@ -143,7 +150,7 @@ class Campaign:
     def figures(self) -> str:
         """Return the distribution in words."""
         lines = [f"{len(self.kills)} kills, deployments ended: {dict(Counter(end for _, end in self._deploying.ends))}"]
-        for who in WHO:
+        for who in (*WHO, MAINS):
             mine = [kill for kill in self.kills if kill.who == who]
             if mine:
                 blind, agreed = [k.blind_s for k in mine], [k.agreed_s for k in mine]
@@ -178,5 +185,6 @@ def spread(seconds: list[float]) -> str:
     return f"median {statistics.median(ordered):.2f} s, p95 {p95:.2f} s, max {ordered[-1]:.2f} s"
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as messages tell it."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -11,7 +14,10 @@ import pytest
 from tests.fakes.models import slow_model, tiny_detector
 from tests.fakes.registry import Shop
 from tests.integration import shelf
-from tests.integration.conftest import broker, registry, world
+from tests.integration.conftest import World, broker, registry, world
+from tests.integration.device import Device
+
+from .disk import FragileDisk
 
 __all__ = ["broker", "registry", "shop", "world"]
 
@@ -39,3 +45,26 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for reference in (shelf.STEADY, shelf.STEADIER):
         shelf.publish(made, reference, partial(slow_model, steps=shelf.STEPS))
     return made
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[FragileDisk]:
+    """A disk whose power can go. Requested before ``world``, so that it is unmounted after the last process ended."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system of its own")
+    made = FragileDisk(tmp_path / "disk")
+    try:
+        made.power_on()
+        yield made
+    finally:
+        made.unmount()
+
+
+def lying_on(disk: FragileDisk, world: World, port: int, **changes: Any) -> Device:
+    """Make a device whose state lies on the disk; to be provisioned and started."""
+    state = disk.folder / "state"
+    room = {"registry": {"free_floor_mb": 0, "max_rate_bytes_s": 2_000_000}}
+    rest = {**room, **changes, "paths": {"state": str(state)}}
+    device = world.device(port=port, start=False, provisioned=False, **rest)
+    device.state = state
+    return device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,58 +14,10 @@ from tests.integration.device import Device
 from tests.integration.processes import WORKER, children, kill
 
 from .conftest import RING
+from .disk import Disk
 from .onlooker import Onlooker
 
-SIZE_BYTES = 24_000_000
 ROOM = {"registry": {"free_floor_mb": 0}, "deploy": {"safe_mode_after": 0, "probation": {"frames": 5, "seconds": 0}}}
-
-
-def try_to(*command: str) -> None:
-    """Run a command of root's; the test is skipped where it does not work."""
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip(f"{command[0]} is absent")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no file system can be mounted here: {error.stderr.strip()}")
-
-
-class Disk:
-    """A small ext4 of its own, on a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._filler = folder, folder / "filler"
-        self._image = folder.with_suffix(".img")
-
-    def mount(self) -> None:
-        self.folder.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(SIZE_BYTES)
-        try_to("mkfs.ext4", "-q", str(self._image))
-        try_to("mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.folder))
-
-    def remount(self, how: str) -> None:
-        """``abort`` is what the kernel does by itself at an error of the medium: read-only, whatever is open."""
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.folder)], check=True)
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", str(self.folder)], check=False)
-
-    def fill(self) -> None:
-        """Take everything that is left, to the last byte."""
-        fd = os.open(self._filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            for piece in (1 << 20, 4096, 1):
-                while True:
-                    try:
-                        os.write(fd, b"x" * piece)
-                    except OSError:
-                        break
-        finally:
-            os.close(fd)
-
-    def free(self) -> None:
-        self._filler.unlink()
 
 
 @pytest.fixture

@@ -84,6 +84,8 @@ class Device:
             "deploy": CALM,
             "report": {"detections_hz": 1000, "telemetry_s": 1.0},
         }
+        self.prefix: list[str] = []
+        """A command that ends in starting the one it is given, in its own place."""
         self.process: subprocess.Popen[bytes] | None = None
         self._was_killed = False
         self._shm = set(Path("/dev/shm").iterdir())
@@ -121,8 +123,8 @@ class Device:
         """Take over a copy of another device's state."""
         shutil.copytree(state, self.state)
 
-    def start(self, **env: str) -> None:
-        """Start the agent and return once it says that it is ready."""
+    def start(self, *, wait: bool = True, **env: str) -> None:
+        """Start the agent and return once it says that it is ready; at once, unless ``wait``."""
         assert self.process is None
         self.write()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
@@ -130,7 +132,7 @@ class Device:
             ready.bind(address)
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    [str(LOOKOUT), "run", "-c", str(self.file)],
+                    [*self.prefix, str(LOOKOUT), "run", "-c", str(self.file)],
                     cwd=self.folder,
                     env={**self.env, **env, "NOTIFY_SOCKET": "@" + address[1:]},
                     stdin=subprocess.DEVNULL,
@@ -138,7 +140,8 @@ class Device:
                     stderr=log,
                     start_new_session=True,
                 )
-            self._await_ready(ready)
+            if wait:
+                self._await_ready(ready)
 
     def _await_ready(self, ready: socket.socket) -> None:
         pidfd = os.pidfd_open(self.pid)
@@ -168,11 +171,12 @@ class Device:
         kill([self.pid])
         self.gone(members)
 
-    def kill_all(self) -> None:
-        """SIGKILL every process of the device at once."""
+    def kill_all(self, at_once: Callable[[], object] = lambda: None) -> None:
+        """SIGKILL every process of the device at once; ``at_once`` is called before any of them is waited for."""
         members = {process.pid for process in family(self.pid)}
         self._was_killed = True
         kill(members)
+        at_once()
         self.gone(members)
 
     def gone(self, members: set[int]) -> int:

@@ -190,12 +190,13 @@ def test_a_registry_that_says_nothing_holds_nothing_up_and_a_newer_order_superse
         silent.bind(("127.0.0.1", 0))
         silent.listen(16)
         device, person = at_work(registry={"url": f"http://127.0.0.1:{silent.getsockname()[1]}"})
-        person.deploy(shelf.NEWER)
+        since = person.deploy(shelf.NEWER)
         (fetch,) = until(lambda: children(device.pid, FETCH), 10)
         answer = person.command("model/deploy", reference=shelf.NEWEST)
         assert answer["result"]["supersedes"] == shelf.NEWER
         until(lambda: children(device.pid, FETCH) not in ([], [fetch]), 10)
         person.wait_state(shelf.NEWEST, "resolving")
+        assert person.states(shelf.NEWER, since)[-1] == "superseded"
         person.sees(shelf.TINY)
         assert len(children(device.pid, FETCH)) == 1
         assert device.stop() == 0

@@ -55,6 +55,28 @@ def test_what_was_handed_out_waits_again_unless_a_newer_one_replaced_it() -> Non
     assert drain(outbox) == [3, 4]
 
 
+def test_a_final_letter_takes_the_olders_place_and_gives_its_own_to_none() -> None:
+    outbox = MemoryOutbox()
+    for number, payload, final in ((1, b"trial", False), (2, b"failed", True), (3, b"a", False), (4, b"b", False)):
+        outbox.put(letter(number, replaces="k", payload=payload, final=final), 0)
+    first, second = (outbox.next(0, window_open=True) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (first.payload, second.payload) == (b"failed", b"b")
+    outbox.put(letter(5, replaces="k", payload=b"c"), 0)
+    outbox.rewind()
+    again = [outbox.next(0, window_open=True) for _ in range(2)]
+    assert [one.payload for one in again if one is not None] == [b"failed", b"c"]
+    assert outbox.next(0, window_open=True) is None
+
+
+def test_a_final_letter_that_waits_is_not_queued_twice_at_a_new_connection() -> None:
+    outbox = MemoryOutbox()
+    outbox.put(letter(1, replaces="k", payload=b"failed", final=True), 0)
+    outbox.put(letter(2, replaces="k", payload=b"failed", final=True), 0)
+    assert drain(outbox) == [1]
+
+
 def test_with_the_window_shut_only_qos_0_goes() -> None:
     outbox = MemoryOutbox()
     outbox.put(letter(1, priority=9), 0)
@@ -122,9 +144,18 @@ class OutboxMachine(RuleBasedStateMachine):
         key=st.sampled_from([None, "k", "l"]),
         age=st.sampled_from([None, 3]),
         size=st.integers(0, 900),
+        final=st.booleans(),
     )
     def put(
-        self, qos: int, stream: str, priority: int, durable: bool, key: str | None, age: int | None, size: int
+        self,
+        qos: int,
+        stream: str,
+        priority: int,
+        durable: bool,
+        key: str | None,
+        age: int | None,
+        size: int,
+        final: bool,
     ) -> None:
         self.ids += 1
         self.put_count += 1
@@ -139,6 +170,7 @@ class OutboxMachine(RuleBasedStateMachine):
                 replaces=key,
                 expires_at_ns=expires,
                 payload=b"x" * size,
+                final=final,
             ),
             self.now,
         )

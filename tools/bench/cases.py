@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +15,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from agent.clock import NS_PER_MS
 from agent.infer.preprocess import Preprocessor
 from agent.process.messages import SourceSpec
-from tools.bench.models import NANODET_M, YOLOX_NANO, BenchModel
+from tools.bench.models import YOLOX_NANO, BenchModel
 from tools.bench.quiet import Others
 from tools.bench.rig import Rig
 
@@ -75,24 +72,6 @@ class MemoryReport(msgspec.Struct, frozen=True):
     agent_part: float
     capture: float
     worker: float
-
-
-class SwapReport(msgspec.Struct, frozen=True):
-    """Gaps of swaps in ms, and whether every frame was answered exactly once and in order.
-
-    A gap of 0 means that the new worker's first result came no later than a steady interval after the old one's last.
-    ``pause_max_ms`` is the longest time between any two results of the whole run.
-    """
-
-    swaps: int
-    frames: int
-    gaps_ms: tuple[float, ...]
-    gap_median_ms: float
-    gap_max_ms: float
-    interval_median_ms: float
-    pause_max_ms: float
-    lost: int
-    in_order: bool
 
 
 def lossless(shared: Path, video: str = VIDEO) -> SourceSpec:
@@ -181,43 +160,3 @@ def _write_vga(shared: Path, target: Path) -> None:
         writer.write(cv2.resize(video.read()[1], (640, 480)))
     writer.release()
     video.release()
-
-
-def swap_case(shared: Path, *, swaps: int, frames: int, progress: Progress) -> SwapReport:
-    """Swap between YOLOX-Nano and NanoDet, a fresh worker each time, ``frames`` results between two swaps."""
-    with Rig({"plaza": lossless(shared)}) as rig:
-        rig.swap(rig.start_worker(YOLOX_NANO.load(shared)))
-        rig.open_cameras()
-        rig.wait_results(frames)
-        for number in range(1, swaps + 1):
-            model = NANODET_M if number % 2 else YOLOX_NANO
-            worker = rig.start_worker(model.load(shared), candidate=True)
-            worker.promote()
-            rig.swap(worker)
-            rig.wait_swaps(number + 1)
-            rig.wait_results(len(rig.results) + frames)
-            _close_retired(rig)
-            progress(f"swap {number} of {swaps}: gap {rig.swaps[-1].gap_ms:.1f} ms")
-        statistics_ = rig.pipeline.statistics()
-        sequence = [result.frame.sequence for result in rig.results]
-        times_ns = rig.times_ns[: len(sequence)]
-        gaps = tuple(swap.gap_ms for swap in rig.swaps if swap.gap_ms is not None)
-    intervals = [(b - a) / NS_PER_MS for a, b in itertools.pairwise(times_ns)]
-    return SwapReport(
-        swaps=len(gaps),
-        frames=len(sequence),
-        gaps_ms=gaps,
-        gap_median_ms=statistics.median(gaps),
-        gap_max_ms=max(gaps),
-        interval_median_ms=statistics.median(intervals),
-        pause_max_ms=max(intervals),
-        lost=statistics_.lost,
-        in_order=sequence == list(range(len(sequence))),
-    )
-
-
-def _close_retired(rig: Rig) -> None:
-    """Close what the pipeline handed back, away from here, as the agent does."""
-    for worker in rig.retired_workers:
-        threading.Thread(target=worker.close, name=f"lookout-close-{worker.name}").start()
-    rig.retired_workers.clear()

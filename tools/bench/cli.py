@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import structlog
@@ -15,19 +15,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import cases
+from tools.bench import cases, swapping
+from tools.bench import recovery as recovering
 from tools.bench.still import still_case
+from tools.terminal import reporting
 
 app = typer.Typer(
-    help="Measure the frame loop, its memory, its swaps and its motion gate.",
+    help="Measure the frame loop, its memory, its swaps, its recovery and its motion gate.",
     no_args_is_help=True,
     add_completion=False,
 )
 
 RATIO_WANTED = 0.90
 STILL_WANTED = 0.15
-ERROR = 40
-"""What the loop logs below this level is noise between figures."""
+GAP_MEDIAN_WANTED, GAP_MAX_WANTED = 0.2, 1.0
+"""Gaps of swaps over the frame time's 99th percentile."""
+
+ERROR, CRITICAL = 40, 50
+"""What the loop logs below this level is noise between figures; the death of a worker too, where it was killed."""
 
 Shared = Annotated[Path, typer.Option(help="the folder with models/ and data/video/")]
 Out = Annotated[Path, typer.Option(help="where the JSON goes")]
@@ -38,8 +43,8 @@ OUT = Path("bench-out")
 
 @app.callback()
 def main() -> None:
-    """Measure the frame loop, its memory, its swaps and its motion gate."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERROR))
+    """Measure the frame loop, its memory, its swaps, its recovery and its motion gate."""
+    _log_from(ERROR)
 
 
 @app.command("all")
@@ -47,6 +52,7 @@ def run_all(shared: Shared = SHARED, out: Out = OUT, as_json: AsJson = False) ->
     """Run every case with its defaults."""
     loop(shared, out, as_json=as_json)
     swap(shared, out, as_json=as_json)
+    recovery(shared, out, as_json=as_json)
     memory(shared, out, as_json=as_json)
     still(shared, out, as_json=as_json)
 
@@ -101,15 +107,16 @@ def swap(
 ) -> None:
     """Swap between YOLOX-Nano and NanoDet in lossless mode and measure the gaps."""
     _check(shared)
-    report = cases.swap_case(shared, swaps=swaps, frames=frames, progress=_progress(as_json))
+    report = swapping.swap_case(shared, swaps=swaps, frames=frames, progress=_progress(as_json))
     facts = {
         "swaps": str(report.swaps),
-        "gap, median": f"{report.gap_median_ms:.1f} ms",
-        "gap, longest": f"{report.gap_max_ms:.1f} ms",
-        "interval, median": f"{report.interval_median_ms:.1f} ms",
+        "frame time, median and p99": f"{report.interval_median_ms:.1f} and {report.steady_p99_ms:.1f} ms",
+        "gap, median": f"{report.gap_median_ms:.1f} ms, {_times(report.gap_median_ratio, GAP_MEDIAN_WANTED)}",
+        "gap, longest": f"{report.gap_max_ms:.1f} ms, {_times(report.gap_max_ratio, GAP_MAX_WANTED)}",
         "longest pause of the run": f"{report.pause_max_ms:.1f} ms",
         "frames lost": str(report.lost),
         "every frame once, in order": "yes" if report.in_order else "NO",
+        "others used": f"{report.others_cores:.2f} cores",
     }
     _show("swap", report, facts, out, as_json=as_json)
 
@@ -137,6 +144,85 @@ def still(
         "of those missed with the gate": str(report.missed),
     }
     _show("still", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def int8(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    cache: Annotated[Path | None, typer.Option(help="take what was measured already from here")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize two detectors by the defaults of ONNX Runtime and NNCF, and by our search; about ten minutes."""
+    from tools.bench.int8 import int8_case  # the workshop's extra, needed by no other case
+
+    if not (shared / "data/coco128").is_dir():
+        typer.echo(f"{shared / 'data/coco128'} is absent: give --shared the folder of models and pictures", err=True)
+        raise typer.Exit(2)
+    with reporting():
+        report = int8_case(shared, progress=_progress(as_json), cache=cache)
+    facts = {}
+    for row in report.rows:
+        measured = (
+            "" if row.figures is None else f"{row.map_lost:+.2f} mAP lost, agreement {row.figures.agreement:.3f}, "
+        )
+        speed = "not installed" if row.speed_up is None else f"{row.speed_up:.2f}x, {row.seconds:.0f} s"
+        facts[f"{row.model}, {row.way}"] = f"{measured}{speed}"
+    _show("int8", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def recovery(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    kills: Annotated[int, typer.Option(min=1, help="kills and rollbacks of each kind")] = 20,
+    frames: Annotated[int, typer.Option(min=2, help="results before and after each")] = 40,
+    pace: Annotated[Literal["lossless", "live", "both"], typer.Option(help="kind of camera")] = "both",
+    as_json: AsJson = False,
+) -> None:
+    """Kill workers and reject candidates, with a camera that waits and a live one; measure the time to see again."""
+    _check(shared)
+    paces = recovering.PACES if pace == "both" else (pace,)
+    _log_from(CRITICAL)
+    report = recovering.recovery_case(shared, kills=kills, frames=frames, paces=paces, progress=_progress(as_json))
+    _log_from(ERROR)
+    facts: dict[str, str] = {}
+    for one, others in zip(report.paces, report.others_cores, strict=True):
+        facts |= {f"{one.pace}: {what}": measured for what, measured in _recovery_facts(one).items()}
+        facts[f"{one.pace}: others used"] = f"{others:.2f} cores"
+    _show("recovery", report, facts, out, as_json=as_json)
+
+
+def _recovery_facts(one: recovering.PaceReport) -> dict[str, str]:
+    warm, cold, back = one.warm, one.cold, one.rollback
+    return {
+        "frame time, median": f"{one.steady.median_ms:.1f} ms",
+        "kills, previous warm": f"{warm.kills}",
+        "- next result after": _two(warm.median_ms, warm.max_ms),
+        "- wanted: frame time + 50 ms": f"{warm.allowed_ms:.1f} ms, {'kept' if warm.kept else 'MISSED'}",
+        "kills, no previous": f"{cold.kills}",
+        "- successor's result after": _two(cold.median_ms, cold.max_ms),
+        "- of it the worker's start": _two(cold.start_median_ms, cold.start_max_ms),
+        "- of it the rest": _two(cold.beyond_median_ms, cold.beyond_max_ms),
+        "rollbacks in probation": f"{back.rollbacks}",
+        "- gap": _two(back.gap_median_ms, back.gap_max_ms),
+        "- decision to result": _two(back.decided_median_ms, back.decided_max_ms),
+        "- candidate's after decision": f"at most {back.late_max}, which it had in hand",
+        "- served the next frame": "yes" if back.next_frame else "NO",
+        "frames lost": f"{warm.lost + cold.lost + back.lost}",
+    }
+
+
+def _two(median_ms: float, longest_ms: float) -> str:
+    return f"{median_ms:.1f} ms, longest {longest_ms:.1f}"
+
+
+def _times(ratio: float, wanted: float) -> str:
+    return f"{ratio:.2f} x p99 (wanted: {wanted:g})"
+
+
+def _log_from(level: int) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 def _check(shared: Path) -> None:

@@ -1,7 +1,7 @@
 """The real frame loop without the rest of the agent: capture process, pipeline and workers, and what they tell.
 
 For benchmarks and for tests that drive the loop themselves. Everything the pipeline tells is kept in lists; a waiting
-thread is woken by each of them.
+thread is woken by each of them. ``also`` is told all of it too, where there is more of the agent than the loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from agent.capture.handle import CaptureHandle
 from agent.clock import monotonic_ns
 from agent.loop.pipeline import Pipeline
 from agent.loop.plan import CameraPlan
+from agent.loop.ports import PipelineEvents
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.process.child import Spawner
 from agent.process.messages import Health, Load, SourceSpec
@@ -25,6 +26,7 @@ from agent.supervise.heartbeat import Heartbeats
 from agent.types import CameraName, PipelineName, ReleaseId, Result
 from tools.bench.models import LABELS, SCORE
 
+PIPELINE = PipelineName("rig")
 START_S = 60.0
 WAIT_S = 60.0
 
@@ -41,9 +43,11 @@ class Rig:
         self.swaps: list[SwapSeen] = []
         self.samples: list[ServedSample] = []
         self.lost: list[tuple[ReleaseId, str, bool]] = []
+        self.lost_at: list[int] = []
         self.bad: list[str] = []
         self.retired_workers: list[WorkerHandle] = []
         self.logs: list[tuple[str, Mapping[str, Any]]] = []
+        self.also: PipelineEvents | None = None
         self._told = threading.Condition()
         self._numbers = itertools.count(1)
         self._cameras = {CameraName(name): source for name, source in cameras.items()}
@@ -52,7 +56,7 @@ class Rig:
         self.spawner = Spawner(lambda child, line: self.logs.append((child, line)))
         self.capture = CaptureHandle(self.spawner)
         self.pipeline = Pipeline(
-            PipelineName("rig"),
+            PIPELINE,
             tuple(self._cameras),
             in_flight=in_flight,
             capture=self.capture,
@@ -124,9 +128,18 @@ class Rig:
         replaced = sum(camera.replaced for camera in seen.cameras.values())
         return seen.captured - seen.answered - seen.failed - seen.lost - seen.gated - replaced
 
+    def wait_lost(self, count: int) -> None:
+        """Return once ``count`` deaths of a current worker were noticed."""
+        self.wait(lambda: len(self.lost) >= count, f"{count} deaths")
+
     def _close_workers(self) -> None:
         for worker in self._workers:
             worker.close()
+
+    def noted(self) -> None:
+        """Wake whoever waits: something that a condition may be about has changed. Any thread."""
+        with self._noted():
+            pass
 
     # --- what the pipeline tells, on its thread ----------------------------------------------------------------------
 
@@ -141,40 +154,53 @@ class Rig:
 
     def swapped(self, pipeline: PipelineName, swap: SwapSeen) -> None:
         """Keep it."""
-        del pipeline
+        if self.also is not None:
+            self.also.swapped(pipeline, swap)
         with self._noted():
             self.swaps.append(swap)
 
     def served(self, pipeline: PipelineName, sample: ServedSample) -> None:
         """Keep it."""
-        del pipeline
+        if self.also is not None:
+            self.also.served(pipeline, sample)
         with self._noted():
             self.samples.append(sample)
 
     def worker_lost(self, pipeline: PipelineName, release: ReleaseId, reason: str, fell_back: bool) -> None:
         """Keep it."""
-        del pipeline
+        if self.also is not None:
+            self.also.worker_lost(pipeline, release, reason, fell_back)
         with self._noted():
             self.lost.append((release, reason, fell_back))
+            self.lost_at.append(len(self.results))
 
     def bad_output(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
         """Keep it."""
-        del pipeline, release
+        if self.also is not None:
+            self.also.bad_output(pipeline, release, reason)
         with self._noted():
             self.bad.append(reason)
 
     def shadow_seen(self, pipeline: PipelineName, pair: ShadowPair) -> None:
-        """Note nothing: the rig lends no frames to a shadow."""
+        """Pass it on: the rig itself lends no frames to a shadow."""
+        if self.also is not None:
+            self.also.shadow_seen(pipeline, pair)
 
     def shadow_stopped(self, pipeline: PipelineName, reason: str) -> None:
-        """Note nothing: the rig lends no frames to a shadow."""
+        """Pass it on, see above."""
+        if self.also is not None:
+            self.also.shadow_stopped(pipeline, reason)
 
     def shadow_failed(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
-        """Note nothing: the rig lends no frames to a shadow."""
+        """Pass it on, see above."""
+        if self.also is not None:
+            self.also.shadow_failed(pipeline, release, reason)
 
     def retired(self, pipeline: PipelineName, worker: WorkerHandle) -> None:
-        """Keep it; it is closed in the end."""
-        del pipeline
+        """Keep it, it is closed in the end; or let whoever is told too close it."""
+        if self.also is not None:
+            self.also.retired(pipeline, worker)
+            return
         with self._noted():
             self.retired_workers.append(worker)
 

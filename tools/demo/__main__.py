@@ -19,9 +19,9 @@ import structlog
 from agent.errors import InputError, LookoutError
 from tools.demo import assets, report
 from tools.demo.screen import Screen, open_screen
-from tools.demo.show import FULL, SHORT, Show
+from tools.demo.show import FULL, SHORT, Guest, Show
 
-DEADLINE_S = 175.0
+DEADLINE_S, OWN_DEADLINE_S = 175.0, 420.0
 KEPT, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     screen = open_screen(plain=options.plain)
     work = Path(tempfile.mkdtemp(prefix="lookout-demo-"))
-    show = Show(screen, work, options.cache, SHORT if options.short else FULL, options.deadline_s)
+    show = Show(screen, work, options.cache, SHORT if options.short else FULL, options.deadline_s, _guest(options))
     try:
         status = _play(show, options.out)
     finally:
@@ -74,8 +74,8 @@ def _write(show: Show, out: Path, *, ok: bool, seconds: float, error: str | None
     if show.ledger.claims:
         report.show_claims(show.screen, show.ledger)
     written = [report.write_report(out, show.ledger, ok=ok, seconds=seconds, error=error)]
-    if show.tape is not None and len(show.frames):
-        sheet = report.write_sheet(out, show.tape, show.frames)
+    if show.tape is not None and show.frames is not None:
+        sheet = report.write_sheet(out, show.tape, show.frames, show.subject)
         written += [sheet] if sheet else []
     show.screen.say("written: " + ", ".join(str(path) for path in written))
 
@@ -104,8 +104,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the picture and the report")
     parser.add_argument("--cache", type=Path, default=assets.default_cache(), help="folder that keeps the downloads")
     parser.add_argument("--keep", action="store_true", help="keep the working folder also when all went well")
-    parser.add_argument("--deadline-s", type=float, default=DEADLINE_S, help="seconds after which the demo gives up")
-    return parser.parse_args()
+    parser.add_argument("--deadline-s", type=float, help="seconds after which the demo gives up")
+    parser.add_argument("--model", type=Path, help="a detector of one's own, ONNX; needs --video")
+    parser.add_argument("--video", type=Path, help="a clip of one's own; needs --model")
+    parser.add_argument("--labels", type=Path, help="names of the own model's classes, one a line")
+    parser.add_argument("--input-size", help="WIDTHxHEIGHT, where the own model's file leaves it open")
+    options = parser.parse_args()
+    if (options.model is None) != (options.video is None):
+        parser.error("--model and --video belong together: give both, or none for the demo's own")
+    if options.deadline_s is None:
+        options.deadline_s = DEADLINE_S if options.model is None else OWN_DEADLINE_S
+    return options
+
+
+def _guest(options: argparse.Namespace) -> Guest | None:
+    if options.model is None:
+        return None
+    return Guest(options.model, options.video, options.labels, options.input_size)
 
 
 if __name__ == "__main__":

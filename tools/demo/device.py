@@ -19,8 +19,9 @@ import yaml
 from tools.demo import processes
 from tools.demo.failure import DemoFailed
 from tools.demo.processes import Running
+from tools.demo.subject import FACES, Subject
 
-DEVICE, CAMERA, PIPELINE = "demo", "car", "faces"
+DEVICE = "demo"
 WORKER_MODULE = "agent.serve.main"
 PROVISION_TIMEOUT_S = 30
 
@@ -33,14 +34,16 @@ class Probation:
     seconds: float
 
 
-def config(folder: Path, clip: Path, *, registry_url: str, broker_port: int, probation: Probation) -> dict[str, Any]:
+def config(
+    folder: Path, clip: Path, *, registry_url: str, broker_port: int, probation: Probation, subject: Subject = FACES
+) -> dict[str, Any]:
     """Return the device's configuration: one looped clip as a live camera, every frame reported."""
     return {
         "schema": 1,
         "device": {"id": DEVICE},
         "paths": {"state": str(folder / "state"), "runtime": str(folder / "run")},
-        "cameras": {CAMERA: {"source": {"kind": "file", "path": str(clip), "pace": "realtime", "loop": True}}},
-        "pipelines": {PIPELINE: {"cameras": [CAMERA]}},
+        "cameras": {subject.camera: {"source": {"kind": "file", "path": str(clip), "pace": "realtime", "loop": True}}},
+        "pipelines": {subject.pipeline: {"cameras": [subject.camera]}},
         "inference": {"threads": 1},
         "registry": {"url": registry_url, "trust_clock": True},
         "mqtt": {"host": "127.0.0.1", "port": broker_port},

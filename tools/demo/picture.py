@@ -6,7 +6,7 @@ of, although the picture itself never left the device. Pure but for :func:`save`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from agent.errors import StorageError
 from agent.link.messages import Detections
 
 SCALE = 2
+WIDEST = 480
+"""Pixels of one frame on the sheet, at most."""
 COLUMNS = 4
 MARGIN, HEADER, CAPTION = 10, 54, 24
 INK, PAPER, MUTED = (38, 30, 24), (250, 248, 246), (120, 110, 100)
@@ -43,9 +45,11 @@ def pick(messages: Sequence[Detections], count: int) -> list[Detections]:
     return [ordered[round(step * (len(ordered) - 1) / max(1, count - 1))] for step in range(count)]
 
 
-def contact_sheet(title: str, frames: Sequence[np.ndarray], panels: Sequence[Panel]) -> np.ndarray:
-    """Return the sheet, BGR. ``frames`` is the whole clip."""
-    height, width = frames[0].shape[0] * SCALE, frames[0].shape[1] * SCALE
+def contact_sheet(title: str, frames: Mapping[int, np.ndarray], panels: Sequence[Panel]) -> np.ndarray:
+    """Return the sheet, BGR. ``frames``: those of the clip that the messages name, by index, of one size."""
+    shape = next(iter(frames.values())).shape
+    scale = scale_of(shape[1])
+    height, width = round(shape[0] * scale), round(shape[1] * scale)
     sheet_width = MARGIN + COLUMNS * (width + MARGIN)
     parts = [_strip(sheet_width, HEADER, title, 0.8, INK, 2)]
     for panel in panels:
@@ -55,19 +59,25 @@ def contact_sheet(title: str, frames: Sequence[np.ndarray], panels: Sequence[Pan
             row = np.full((height + CAPTION + MARGIN, sheet_width, 3), PAPER, np.uint8)
             for column, message in enumerate(panel.messages[start : start + COLUMNS]):
                 left = MARGIN + column * (width + MARGIN)
-                row[:height, left : left + width] = annotate(frames[message.index], message, colour)
+                row[:height, left : left + width] = annotate(frames[message.index], message, colour, scale)
                 caption = f"frame {message.index}, {message.latency_ms:.1f} ms from capture"
                 _write(row, caption, (left, height + 17), 0.42, MUTED, 1)
             parts.append(row)
     return np.concatenate(parts)
 
 
-def annotate(frame: np.ndarray, message: Detections, colour: tuple[int, int, int]) -> np.ndarray:
+def scale_of(width: int) -> float:
+    """Return how much a frame is enlarged; a wide one is shrunk, so that a row of the sheet fits a screen."""
+    return min(SCALE, WIDEST / width)
+
+
+def annotate(frame: np.ndarray, message: Detections, colour: tuple[int, int, int], scale: float = SCALE) -> np.ndarray:
     """Return the frame enlarged, with the message's boxes drawn."""
-    picture = cv2.resize(frame, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+    size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+    picture = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     found = () if message.detections is UNSET else message.detections
     for seen in found:
-        x1, y1, x2, y2 = (round(side * SCALE) for side in seen.box)
+        x1, y1, x2, y2 = (round(side * scale) for side in seen.box)
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, 2, cv2.LINE_AA)
         text = f"{seen.label} {seen.score:.2f}"
         (wide, high), _ = cv2.getTextSize(text, FONT, 0.5, 1)

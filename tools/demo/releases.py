@@ -27,12 +27,12 @@ import onnx
 from agent.infer.detector import Detector
 from agent.registry.manifest import Manifest, dump_manifest, load_manifest
 from tools.demo.assets import digest_of
-from tools.demo.workshop import DECODER, INPUT, LABELS, NMS_IOU, Workshop, detections
+from tools.demo.subject import FACES, Subject
+from tools.demo.workshop import Workshop, detections
 from tools.model import clean
 
-MODEL = "faces"
 FLOAT, INT8, TAMPERED, LYING, NAN = "1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0"
-SCORE = 0.35
+SCORE = FACES.score
 GOLDEN_FRAMES = (6, 45, 90)
 """Of the clip; none of them a multiple of four, so none has calibrated."""
 FAR_CORNER = (0.0, 0.0, 24.0, 24.0)
@@ -41,16 +41,20 @@ FAR_CORNER = (0.0, 0.0, 24.0, 24.0)
 
 @dataclass(frozen=True)
 class GoldenPicture:
-    """A picture and the boxes that any device must see in it: (score, box) each, pixels of the picture."""
+    """A picture and the boxes that any device must see in it: (score, box) each, pixels of the picture.
+
+    ``labels``: one a box; empty: all are of the subject's first class.
+    """
 
     name: str
     png: bytes
     faces: tuple[tuple[float, tuple[float, float, float, float]], ...]
+    labels: tuple[str, ...] = ()
 
 
 def reference(version: str) -> str:
-    """Return what an operator writes to mean this release."""
-    return f"{MODEL}:{version}"
+    """Return what an operator writes to mean this release of the demo's own model."""
+    return FACES.reference(version)
 
 
 def golden_pictures(model: Detector, frames: Sequence[np.ndarray]) -> list[GoldenPicture]:
@@ -120,6 +124,7 @@ def draft(
     description: str,
     model: Path,
     golden: Sequence[GoldenPicture],
+    subject: Subject = FACES,
     **more: Any,
 ) -> Draft:
     """Write a release's folder; ``more`` are further keys of the manifest. Raises ``ManifestError``."""
@@ -127,8 +132,8 @@ def draft(
     (home / "golden").mkdir(parents=True, exist_ok=True)
     file = home / model.name
     file.write_bytes(model.read_bytes())
-    entries = [_write_golden(home, picture) for picture in golden]
-    fields = manifest_fields(version, description, _entry(home, file), entries)
+    entries = [_write_golden(home, picture, subject.labels[0]) for picture in golden]
+    fields = manifest_fields(subject, version, description, _entry(home, file), entries)
     precision = "int8" if "int8" in model.name else "fp32"
     fields["variants"][0]["precision"] = precision
     manifest = checked({**fields, **more})
@@ -137,21 +142,21 @@ def draft(
 
 
 def manifest_fields(
-    version: str, description: str, file: dict[str, Any], golden: Sequence[dict[str, Any]]
+    subject: Subject, version: str, description: str, file: dict[str, Any], golden: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the manifest's fields, with one float variant for the CPU."""
     return {
         "schema": 1,
-        "model": MODEL,
+        "model": subject.model,
         "version": version,
         "task": "detect",
         "description": description,
-        "license": "MIT",
+        "license": subject.license,
         "variants": [{"providers": ["CPUExecutionProvider"], "precision": "fp32", "file": file}],
-        "input": msgspec.to_builtins(INPUT),
-        "decoder": {"kind": DECODER.kind, **DECODER.params},
-        "labels": list(LABELS),
-        "thresholds": {"score": SCORE, "nms_iou": NMS_IOU},
+        "input": msgspec.to_builtins(subject.spec.input),
+        "decoder": {"kind": subject.spec.decoder.kind, **subject.spec.decoder.params},
+        "labels": list(subject.labels),
+        "thresholds": {"score": subject.score, "nms_iou": subject.spec.nms_iou},
         "golden": list(golden),
     }
 
@@ -176,10 +181,14 @@ def int8_story(made: Workshop) -> dict[str, Any]:
     }
 
 
-def _write_golden(home: Path, picture: GoldenPicture) -> dict[str, Any]:
+def _write_golden(home: Path, picture: GoldenPicture, label: str) -> dict[str, Any]:
     path = home / "golden" / picture.name
     path.write_bytes(picture.png)
-    found = [{"label": LABELS[0], "score": score, "box": list(box)} for score, box in picture.faces]
+    labels = picture.labels or (label,) * len(picture.faces)
+    found = [
+        {"label": name, "score": score, "box": list(box)}
+        for name, (score, box) in zip(labels, picture.faces, strict=True)
+    ]
     return {"image": _entry(home, path), "detections": found}
 
 
@@ -191,20 +200,23 @@ def _entry(home: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def drafts(folder: Path, made: Workshop, float_model: Detector, frames: Sequence[np.ndarray]) -> dict[str, Draft]:
+def drafts(folder: Path, made: Workshop, golden: Sequence[GoldenPicture], subject: Subject = FACES) -> dict[str, Draft]:
     """Write all five releases; by version."""
-    golden = golden_pictures(float_model, frames)
     story = int8_story(made)
     parts = folder / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     tampered = remark(made.int8.path, parts / "tampered.int8.onnx", "one byte of this file will be flipped")
     lies = remark(made.int8.path, parts / "lying.int8.onnx", "its golden boxes lie")
     blind = blinded(made.fp32.path, parts / "nan.fp32.onnx")
+
+    def release(version: str, what: str, model: Path, pictures: Sequence[GoldenPicture] = golden, **more: Any) -> Draft:
+        return draft(folder, version, f"{subject.title}, {what}", model, pictures, subject, **more)
+
     rows = [
-        draft(folder, FLOAT, "CenterFace, float", made.fp32.path, golden),
-        draft(folder, INT8, "CenterFace, INT8", made.int8.path, golden, **story),
-        draft(folder, TAMPERED, "CenterFace, INT8, tampered with", tampered, golden, **story),
-        draft(folder, LYING, "CenterFace, INT8, lying golden boxes", lies, lying(golden), **story),
-        draft(folder, NAN, "CenterFace, answers NaN", blind, golden),
+        release(FLOAT, "float", made.fp32.path),
+        release(INT8, "INT8", made.int8.path, **story),
+        release(TAMPERED, "INT8, tampered with", tampered, **story),
+        release(LYING, "INT8, lying golden boxes", lies, lying(golden), **story),
+        release(NAN, "answers NaN", blind),
     ]
     return {row.version: row for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,9 +21,13 @@ from tools.demo.ledger import Ledger
 from tools.demo.operator import Tape
 from tools.demo.picture import Panel
 from tools.demo.screen import BROKEN, KEPT, Screen
+from tools.demo.subject import FACES, Subject
 from tools.demo.workshop import Workshop
 
 PICTURES_A_PANEL = 8
+Frames = Callable[[Sequence[int]], Mapping[int, np.ndarray]]
+"""Gives frames of the clip by their index."""
+
 PACKAGES = ("lookout-agent", "onnxruntime", "onnx", "numpy", "opencv-python-headless", "tuf", "paho-mqtt", "amqtt")
 
 
@@ -44,7 +48,7 @@ def workshop_figures(made: Workshop) -> dict[str, Any]:
     }
 
 
-def show_workshop(screen: Screen, made: Workshop) -> None:
+def show_workshop(screen: Screen, made: Workshop, subject: Subject = FACES) -> None:
     """Show both models beside each other."""
     rows = [
         ("float", f"{made.fp32.size_bytes / 1e6:.1f} MB", f"{made.fp32.latency_ms:.1f} ms", "1 (the reference)"),
@@ -56,7 +60,9 @@ def show_workshop(screen: Screen, made: Workshop) -> None:
         ),
     ]
     screen.table(
-        "CenterFace at 352x288, cleaned; one thread", ("model", "size", "latency", "agreement (F1, IoU 0.5)"), rows
+        f"{subject.title} at {subject.spec.input.width}x{subject.spec.input.height}, cleaned; one thread",
+        ("model", "size", "latency", "agreement (F1, IoU 0.5)"),
+        rows,
     )
 
 
@@ -100,27 +106,27 @@ def _version(package: str) -> str | None:
         return None
 
 
-def write_sheet(folder: Path, tape: Tape, frames: Sequence[np.ndarray]) -> Path | None:
+def write_sheet(folder: Path, tape: Tape, frames: Frames, subject: Subject = FACES) -> Path | None:
     """Draw frames of the clip with the boxes from the messages; None where nothing was detected.
 
     Raises :class:`~agent.errors.StorageError`.
     """
     seen = [message for _, message in tape.since(0, Detections)]
     panels = [
-        _panel(seen, releases.FLOAT, "fp32", "float"),
-        _panel(seen, releases.INT8, "int8", "INT8"),
+        _panel(seen, subject.reference(releases.FLOAT), "fp32", "float"),
+        _panel(seen, subject.reference(releases.INT8), "int8", "INT8"),
     ]
     panels = [panel for panel in panels if panel.messages]
     if not panels:
         return None
+    drawn = frames([message.index for panel in panels for message in panel.messages])
     path = folder / "detections.png"
     title = "Lookout: what the device reported over MQTT, drawn on the clip"
-    picture.save(path, picture.contact_sheet(title, frames, panels))
+    picture.save(path, picture.contact_sheet(title, drawn, panels))
     return path
 
 
-def _panel(seen: Sequence[Detections], version_: str, precision: str, word: str) -> Panel:
-    reference = releases.reference(version_)
+def _panel(seen: Sequence[Detections], reference: str, precision: str, word: str) -> Panel:
     mine = [message for message in seen if message.model == reference]
     heading = f"{reference} ({word}): {len(mine)} frames answered"
     return Panel(heading, precision, picture.pick(mine, PICTURES_A_PANEL))

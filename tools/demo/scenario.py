@@ -31,7 +31,6 @@ from tools.demo.world import (
 LONGEST_PAUSE_S = 1.0
 """Between two results while a bad release is tried: the cameras must not be left alone for longer."""
 RECOVERY_LIMIT_S = 5.0
-CLIP_FPS = 30.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,17 @@ def first_model(world: World) -> None:
     done = deploy(world, releases.FLOAT)
     require_state(done.end, State.COMMITTED)
     world.claim(
-        f"{releases.reference(releases.FLOAT)} is fetched, verified, tried and committed",
+        f"{world.subject.reference(releases.FLOAT)} is fetched, verified, tried and committed",
         f"{done.end.state.value} after {done.seconds:.1f} s",
         kept=True,
     )
     seen = watch(world, releases.FLOAT, world.watch_frames)
+    while not any(message.detections for _, message in seen) and len(seen) < world.subject.patience_frames:
+        seen += watch(world, releases.FLOAT, world.watch_frames)
     rate = (len(seen) - 1) / (seen[-1][0].at_s - seen[0][0].at_s)
-    faces = sum(bool(message.detections) for _, message in seen)
-    world.claim("detections arrive", f"{rate:.0f} frames a second, a face in {faces} of {len(seen)}", kept=faces > 0)
+    hits = sum(bool(message.detections) for _, message in seen)
+    words = f"{rate:.0f} frames a second, {world.subject.sight} in {hits} of {len(seen)}"
+    world.claim("detections arrive", words, kept=hits > 0)
 
 
 def swap(world: World) -> Receipt:
@@ -71,9 +73,9 @@ def swap(world: World) -> Receipt:
     require_state(done.end, State.COMMITTED)
     receipt = done.end.receipt
     if receipt is None:
-        raise DemoFailed(f"the deployment of {releases.reference(releases.INT8)} was committed without a receipt")
+        raise DemoFailed(f"the deployment of {world.subject.reference(releases.INT8)} was committed without a receipt")
     world.claim(
-        f"{releases.reference(releases.INT8)} is swapped in and committed",
+        f"{world.subject.reference(releases.INT8)} is swapped in and committed",
         f"{done.end.state.value} after {done.seconds:.1f} s",
         kept=True,
     )
@@ -95,7 +97,7 @@ def _claim_gap(world: World, receipt: Receipt) -> None:
     slowest = max(
         (latency.p95 for latency in (receipt.latency_ms.before, receipt.latency_ms.after) if latency), default=0.0
     )
-    limit = slowest + 1000 / CLIP_FPS
+    limit = slowest + 1000 / world.subject.fps
     gap = receipt.gap_ms
     world.claim(
         "the swap delays no frame by more than a frame",
@@ -107,7 +109,7 @@ def _claim_gap(world: World, receipt: Receipt) -> None:
 def _claim_continuity(world: World, receipt: Receipt) -> None:
     """Count for ourselves: every frame's number between the last of the old model and the first of the new."""
     seen = [message for _, message in world.operator.tape.since(0, Detections)]
-    new = releases.reference(releases.INT8)
+    new = world.subject.reference(releases.INT8)
     at = next((place for place, message in enumerate(seen) if message.model == new), 0)
     if at == 0:
         raise DemoFailed(f"no frame of the old model was seen before the swap, or none of {new} after it")
@@ -126,7 +128,7 @@ def refuse(world: World, attempt: Attempt) -> None:
     end, seconds = done.end, done.seconds
     reason = end.reason or "no reason was given"
     right = end.state is State.FAILED and any(word in reason.lower() for word in attempt.words)
-    reference = releases.reference(attempt.version)
+    reference = world.subject.reference(attempt.version)
     world.claim(
         f"{reference} is refused: {attempt.title}", f"{end.state.value} after {seconds:.1f} s: {reason}", kept=right
     )
@@ -134,9 +136,9 @@ def refuse(world: World, attempt: Attempt) -> None:
     seen = world.operator.tape.since(done.position, Detections)
     pause = longest_pause_s(done.started_s, seen)
     current = end.current.version if end.current else "none"
-    others = sorted({message.model for _, message in seen} - {releases.reference(releases.INT8)})
+    others = sorted({message.model for _, message in seen} - {world.subject.reference(releases.INT8)})
     world.claim(
-        f"meanwhile {releases.reference(releases.INT8)} goes on",
+        f"meanwhile {world.subject.reference(releases.INT8)} goes on",
         f"{len(seen)} frames, longest pause {pause * 1000:.0f} ms" + (f", but also {others}" if others else ""),
         kept=not others and pause <= LONGEST_PAUSE_S and current == releases.INT8,
     )
@@ -168,7 +170,7 @@ def kill_worker(world: World) -> None:
         f"a killed worker is replaced within {RECOVERY_LIMIT_S:g} s",
         f"seeing again after {seconds:.2f} s, with {message.model} in process {successor.pid}",
         kept=seconds <= RECOVERY_LIMIT_S
-        and message.model == releases.reference(releases.INT8)
+        and message.model == world.subject.reference(releases.INT8)
         and successor.pid != victim.pid,
     )
     world.ledger.figures["recovery_s"] = round(seconds, 3)

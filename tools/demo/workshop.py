@@ -18,9 +18,10 @@ from agent.infer.detector import Detector
 from agent.infer.preprocess import Preprocessor
 from agent.infer.session import Session
 from agent.types import DecoderSpec, Digest, InputSpec, ModelName, ModelSpec, ReleaseId
-from tools.model import agreement, quantize
+from tools.model import agreement
 from tools.model.agreement import Agreement
 from tools.model.clean import clean
+from tools.model.quantize import static as quantize
 from tools.model.timing import interleaved_medians_ms
 
 WIDTH, HEIGHT = 352, 288
@@ -83,10 +84,10 @@ def spec() -> ModelSpec:
     return ModelSpec(release, "detect", INPUT, DECODER, num_classes=len(LABELS), nms_iou=NMS_IOU)
 
 
-def detector(path: Path) -> Detector:
-    """Load a model file as the device would, with one thread."""
+def detector(path: Path, wanted: ModelSpec | None = None) -> Detector:
+    """Load a model file (the demo's own unless a spec is given) as the device would, with one thread."""
     session = Session.load(path, providers=("CPUExecutionProvider",), threads=1, spin=False)
-    return Detector(spec(), session, score_floor=SCORE_FLOOR)
+    return Detector(wanted or spec(), session, score_floor=SCORE_FLOOR)
 
 
 def detections(model: Detector, frame: np.ndarray) -> np.ndarray:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from agent.deploy.machine import TERMINAL, State
 from agent.link.messages import CameraState, CommandResult, Deploy, Detections
-from tools.demo import device, releases
+from tools.demo import device
 from tools.demo.failure import DemoFailed
 from tools.demo.ledger import Ledger
 from tools.demo.operator import Heard, Operator, describe
 from tools.demo.processes import Running
 from tools.demo.screen import Screen
+from tools.demo.subject import FACES, Subject
 
 ANSWER_TIMEOUT_S = 15.0
 START_TIMEOUT_S = 30.0
@@ -35,6 +36,7 @@ class World:
     operator: Operator
     agent: Running
     watch_frames: int
+    subject: Subject = FACES
 
     def alive(self) -> None:
         """Raise when the agent has ended."""
@@ -57,10 +59,12 @@ def await_device(world: World) -> None:
         CameraState,
         lambda camera: camera.health == "streaming",
         timeout_s=START_TIMEOUT_S,
-        what=f"camera {device.CAMERA} to stream",
+        what=f"camera {world.subject.camera} to stream",
         alive=world.alive,
     )
-    world.screen.say(f"device {device.DEVICE!r} is online, camera {device.CAMERA!r} is {state.health}; no model yet")
+    world.screen.say(
+        f"device {device.DEVICE!r} is online, camera {world.subject.camera!r} is {state.health}; no model yet"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,9 @@ class Deployed:
 def deploy(world: World, version: str) -> Deployed:
     """Command a deployment and wait for its end. Raises :class:`DemoFailed`."""
     tape = world.operator.tape
-    reference = releases.reference(version)
+    reference = world.subject.reference(version)
     before, started = tape.position, time.monotonic()
-    command = world.operator.command("model/deploy", {"pipeline": device.PIPELINE, "reference": reference})
+    command = world.operator.command("model/deploy", {"pipeline": world.subject.pipeline, "reference": reference})
     world.screen.say(f"operator → cmd/model/deploy {reference}")
     _, answer = tape.wait(
         before,
@@ -110,7 +114,7 @@ def watch(world: World, version: str, frames: int) -> list[tuple[Heard, Detectio
     """Look on until ``frames`` more frames were answered by ``version``. Raises :class:`DemoFailed`."""
     tape = world.operator.tape
     position = tape.position
-    wanted = releases.reference(version)
+    wanted = world.subject.reference(version)
     seen = 0
 
     def enough(message: Detections) -> bool:
@@ -146,14 +150,14 @@ def require_state(end: Deploy, state: State) -> None:
         raise DemoFailed(f"expected the deployment to end as {state.value}; the device says: {describe(end)}")
 
 
-def live_line(screen: Screen) -> Callable[[Heard], None]:
+def live_line(screen: Screen, noun: str = FACES.noun) -> Callable[[Heard], None]:
     """Return a listener that shows what the device sees at this moment."""
 
     def show(heard: Heard) -> None:
         said = heard.said
         if isinstance(said, Detections):
-            faces = len(said.detections) if said.detections else 0
-            screen.live(f"{said.model}  frame {said.frame}  faces: {faces}  {said.latency_ms:.1f} ms from capture")
+            count = len(said.detections) if said.detections else 0
+            screen.live(f"{said.model}  frame {said.frame}  {noun}: {count}  {said.latency_ms:.1f} ms from capture")
         elif isinstance(said, Deploy):
             screen.live(f"deployment: {describe(said)}")
 

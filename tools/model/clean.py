@@ -50,6 +50,8 @@ def load(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except DecodeError as error:
         raise ModelError(f"{path}: is not an ONNX file, or is cut off") from error
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path}: its weights lie in another file, which cannot be read: {error}") from error
     if not model.graph.node:
         raise ModelError(f"{path}: is not an ONNX file, or has an empty graph")
     return model

@@ -1,7 +1,8 @@
 """Checks that a release does what its manifest says, before anybody signs for it.
 
-The same code as on the device: every variant is loaded by ONNX Runtime and must have the manifest's inputs and outputs,
-and every golden image must show what the manifest says. An accelerator that this host lacks is replaced by its CPU.
+The same code as on the device: every variant's file is inspected, loaded by ONNX Runtime and must have the manifest's
+inputs and outputs, and every golden image must show what the manifest says. An accelerator that this host lacks is
+replaced by its CPU.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from agent.deploy.trial import expected_in
 from agent.errors import ManifestError, ModelError
 from agent.infer.detector import Answer, Detector
 from agent.infer.session import Session
+from agent.inspect.checks import inspect_file
+from agent.inspect.runtime import ask_runtime
+from agent.process.messages import Inspect
 from agent.registry.manifest import Golden, Manifest
 from tools.registry.draft import Draft
 
 LOWEST_FLOOR = 0.1
+
+INSPECTED_BYTES = 2**31 - 1
+"""What the inspection may take a file to need: a workstation sets no bound of its own."""
 
 OnCheck = Callable[[str], None]
 """Told what is checked next."""
@@ -30,6 +37,8 @@ def check_release(draft: Draft, *, golden: bool, on_check: OnCheck = lambda _: N
     warnings: list[str] = []
     for number, variant in enumerate(draft.manifest.variants):
         on_check(f"loading {variant.file.path}")
+        path = str(draft.path(variant.file))
+        inspect_file(Inspect(path, variant.file.path, variant.providers, INSPECTED_BYTES), ask_runtime)
         session = Session.load(draft.path(variant.file), providers=variant.providers, threads=0, spin=False)
         warnings += [f"{variant.file.path}: {warning}" for warning in session.warnings]
         floor = min(LOWEST_FLOOR, draft.manifest.thresholds.score)

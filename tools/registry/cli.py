@@ -12,18 +12,8 @@ from rich.markup import escape
 from agent.errors import InputError
 from agent.registry.reference import parse_reference
 from tools.registry.keys import PASSPHRASE_VARIABLE, Keys
-from tools.registry.output import (
-    console,
-    log_to_stderr,
-    models_facts,
-    models_table,
-    passphrases,
-    print_json,
-    progress_bar,
-    reporting,
-    status_facts,
-    status_tables,
-)
+from tools.registry.output import models_facts, models_table, passphrases, progress_bar, status_facts, status_tables
+from tools.terminal import console, log_to_stderr, print_json, reporting
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -41,6 +41,7 @@ def test_the_swap_case_proves_that_nothing_was_lost(shared, tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)["report"]
     assert (report["swaps"], report["lost"], report["in_order"]) == (2, 0, True)
+    assert report["gap_max_ratio"] == pytest.approx(report["gap_max_ms"] / report["steady_p99_ms"])
 
 
 @pytest.mark.shared
@@ -50,3 +51,15 @@ def test_the_memory_case_measures_each_process(shared, tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)["report"]
     assert all(10 < report[part] < 300 for part in ("agent_part", "capture", "worker"))
+
+
+@pytest.mark.shared
+def test_the_recovery_case_kills_workers_and_rejects_candidates_without_losing_a_frame(shared, tmp_path):
+    arguments = ["recovery", "--shared", str(shared), "--out", str(tmp_path), "--kills", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--frames", "10", "--pace", "lossless", "--json"])
+    assert result.exit_code == 0, result.output
+    (report,) = json.loads(result.output)["report"]["paces"]
+    assert (report["warm"]["kills"], report["cold"]["kills"], report["rollback"]["rollbacks"]) == (1, 1, 1)
+    assert report["warm"]["lost"] == report["cold"]["lost"] == report["rollback"]["lost"] == 0
+    assert report["rollback"]["next_frame"]
+    assert report["warm"]["max_ms"] < report["cold"]["max_ms"]

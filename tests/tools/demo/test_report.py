@@ -64,7 +64,7 @@ def test_the_sheet_draws_boxes_on_the_frames_that_the_messages_name(tmp_path: Pa
     for index in range(0, 120, 5):
         model = "faces:1.0.0" if index < 60 else "faces:1.1.0"
         tape.add(Heard(0.0, 0.0, "detections/car", message(index, model=model)))
-    path = report.write_sheet(tmp_path / "out", tape, FRAMES)
+    path = report.write_sheet(tmp_path / "out", tape, lambda wanted: {index: FRAMES[index] for index in wanted})
     assert path is not None
     sheet = cv2.imread(str(path))
     assert sheet is not None
@@ -74,7 +74,7 @@ def test_the_sheet_draws_boxes_on_the_frames_that_the_messages_name(tmp_path: Pa
 
 
 def test_without_detections_there_is_no_sheet(tmp_path: Path) -> None:
-    assert report.write_sheet(tmp_path / "out", Tape(), FRAMES) is None
+    assert report.write_sheet(tmp_path / "out", Tape(), lambda _: {}) is None
 
 
 def test_a_box_is_drawn_where_the_message_says() -> None:

@@ -80,14 +80,16 @@ def test_a_registry_that_was_changed_ends_with_1(shop: Shop) -> None:
 
 
 def test_serve_prints_its_address_and_ends_with_130_on_ctrl_c(shop: Shop) -> None:
-    code = "from tools.registry.cli import app; app()"
+    # A shell's background job, which the tests may be run in, inherits SIGINT as ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from tools.registry.cli import app; app()"
     command = [sys.executable, "-u", "-c", code, "serve", str(shop.registry), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         assert "at http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
     finally:
         process.kill()
         process.wait()

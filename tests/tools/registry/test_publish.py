@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import onnx
 import pytest
 
 from agent import errors
@@ -77,6 +78,18 @@ def test_a_release_that_is_not_what_it_says_is_refused_and_nothing_changes(
 
 def test_what_is_no_model_is_refused(shop: Shop) -> None:
     draft = release_folder(shop.folder / "draft", write=lambda path: path.write_bytes(b"no model"))
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        publish(shop.registry, shop.keys, draft, golden=False)
+
+
+def test_what_a_devices_inspection_refuses_is_not_signed_even_where_onnx_runtime_takes_it(shop: Shop) -> None:
+    draft = release_folder(shop.folder / "draft")
+    path = draft.parent / "model.onnx"
+    model = onnx.load(path)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    onnx.save(model, path)
     with pytest.raises(ModelError, match=r"model\.onnx"):
         publish(shop.registry, shop.keys, draft, golden=False)
 

@@ -1,0 +1,1 @@
+"""What an ONNX file holds, and whether each target can run it well."""

@@ -1,0 +1,1 @@
+"""Labelled and unlabelled pictures, in the forms that people have them in."""

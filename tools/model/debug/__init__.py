@@ -1,0 +1,1 @@
+"""Where INT8 goes wrong, layer by layer."""

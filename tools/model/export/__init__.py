@@ -1,0 +1,1 @@
+"""From PyTorch or TensorFlow to ONNX, with the parity measured."""

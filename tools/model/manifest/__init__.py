@@ -1,0 +1,1 @@
+"""A manifest nobody has to type."""

@@ -1,0 +1,1 @@
+"""Graph changes that do not change the answers, each proved."""

@@ -1,0 +1,1 @@
+"""The common road, from a float model to a signed release."""
