@@ -9,9 +9,9 @@ numpy and cv2 only. What is motion is what differs from the background
   (from the median of all differences, which objects do not move);
 - in most of its neighbourhood: single places are noise.
 
-The background follows light at once, a place that is still within :data:`STILL_S`, one that moved within
-:data:`MOVED_S`: an object that stopped becomes background after some multiples of that, and the gate's re-checks of
-known tracks take over. Every doubt is motion: the first frame, another frame size, regions that cover nothing.
+The background follows light at once and a place that is still within :data:`FOLLOW_S`. A place that moved is left as it
+was, so that who passes leaves no trace, until it has moved for :data:`SETTLED_S` without a pause: then something stopped
+there, becomes background, and the gate's re-checks of known tracks take over. Every doubt is motion: the first frame, another frame size, regions that cover nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ WIDTH = 160
 
 NOISE_FACTOR = 6.0
 MAD_TO_SIGMA = 1.4826
-STILL_S = 4.0
-MOVED_S = 8.0
+FOLLOW_S = 4.0
+SETTLED_S = 5.0
 LONGEST_STEP_S = 2.0
 """A frame after a pause teaches no more than one after this."""
 
@@ -59,6 +59,8 @@ class Motion:
         self._shape: tuple[int, ...] = ()
         self._at_ns = 0
         self._background: Grey = np.empty((0, 0), np.float32)
+        self._moved_s: Grey = self._background
+        """For how long each place has moved without a pause."""
         self._watched: Mask = np.empty((0, 0), np.uint8)
         self._watched_pixels = 0
         self._sample: NDArray[np.intp] = np.empty(0, np.intp)
@@ -85,6 +87,7 @@ class Motion:
         height, width = picture.shape[:2]
         self._size = (min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width)))
         self._background = self._shrink(picture)
+        self._moved_s = np.zeros_like(self._background)
         self._watched = self._watch(width, height)
         self._watched_pixels = cv2.countNonZero(self._watched)
         coarse = np.zeros_like(self._watched)
@@ -132,8 +135,9 @@ class Motion:
     def _learn(self, grey: Grey, moved: Mask, at_ns: int) -> None:
         passed_s = min(max(0.0, (at_ns - self._at_ns) / 1e9), LONGEST_STEP_S)
         self._at_ns = at_ns
-        cv2.accumulateWeighted(grey, self._background, -math.expm1(-passed_s / STILL_S), moved ^ 1)
-        cv2.accumulateWeighted(grey, self._background, -math.expm1(-passed_s / MOVED_S), moved)
+        self._moved_s = (self._moved_s + np.float32(passed_s)) * moved
+        learned = (moved ^ 1) | (self._moved_s > SETTLED_S).view(np.uint8)
+        cv2.accumulateWeighted(grey, self._background, -math.expm1(-passed_s / FOLLOW_S), learned)
 
 
 def _median(values: NDArray[np.float32]) -> float:

@@ -115,6 +115,13 @@ def test_what_stands_still_becomes_background_and_its_leaving_is_motion():
     assert camera.show(ground(), 2.0) >= MIN_AREA
 
 
+def test_who_passes_leaves_no_trace():
+    camera = Camera()
+    camera.show(ground(), 2.0)
+    assert all(camera.show(with_thing(ground(), 3 * n, 60, 40), 2.0) >= MIN_AREA for n in range(60))
+    assert camera.show(ground(), 2.0) < MIN_AREA
+
+
 def test_only_what_is_included_counts_and_nothing_that_is_excluded():
     left, clock = ((0, 0), (0.5, 0), (0.5, 1), (0, 1)), ((0, 0), (60, 0), (60, 60), (0, 60))
     camera = Camera(include=[left], exclude=[clock])

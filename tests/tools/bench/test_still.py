@@ -1,4 +1,4 @@
-"""The scene of the still case is what it says, and sights are judged by frame and place. Figures are for `make bench`."""
+"""The scene of the still case is what it says, sights are judged by frame and place. Figures are for `make bench`."""
 
 from __future__ import annotations
 
