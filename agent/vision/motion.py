@@ -10,8 +10,9 @@ numpy and cv2 only. What is motion is what differs from the background
 - in most of its neighbourhood: single places are noise.
 
 The background follows light at once and a place that is still within :data:`FOLLOW_S`. A place that moved is left as it
-was, so that who passes leaves no trace, until it has moved for :data:`SETTLED_S` without a pause: then something stopped
-there, becomes background, and the gate's re-checks of known tracks take over. Every doubt is motion: the first frame, another frame size, regions that cover nothing.
+was, so that who passes leaves no trace, until it has moved for :data:`SETTLED_S` without a pause: something stopped
+there, becomes background, and the gate's re-checks of known tracks take over. Every doubt is motion: the first frame,
+another frame size, regions that cover nothing.
 """
 
 from __future__ import annotations

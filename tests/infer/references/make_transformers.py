@@ -1,7 +1,7 @@
 """DETR and RT-DETR of Hugging Face: small random configurations, and the image processors' own post-processing.
 
 ``post_process_object_detection`` of the installed ``transformers`` is called on the logits and boxes that the models
-put out for real pictures, trimmed. Run by torch, not exported.
+put out for real pictures, thinned and trimmed. Run by torch, not exported.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def shaped(out: SimpleNamespace, mean: tuple[torch.Tensor, ...], kind: str) -> l
     return [recording.trim(logits.numpy()), recording.trim(boxes.numpy())]
 
 
+def probable(logits: np.ndarray, kind: str) -> np.ndarray:
+    """What the best class of each query scores."""
+    every = torch.from_numpy(logits)
+    return (torch.softmax(every, -1)[:, :-1] if kind == "detr" else torch.sigmoid(every)).amax(1).numpy()
+
+
 def make(kind: str) -> None:
     torch.manual_seed(3)
     model = (detr if kind == "detr" else rtdetr)()
@@ -85,16 +91,16 @@ def make(kind: str) -> None:
         for frame, tensor in zip(frames, inputs, strict=True):
             with torch.no_grad():
                 outputs = shaped(model(tensor), mean, kind)
+            best = probable(outputs[0][0], kind)
+            kept = best >= np.sort(best)[-40]
+            nothing = np.full(outputs[0].shape[-1], -20.0, np.float32)
+            nothing[-1] = 20.0 if kind == "detr" else -20.0
+            outputs = [recording.thin(outputs[0], kept, nothing), recording.thin(outputs[1], kept, 0.0)]
             answer = SimpleNamespace(logits=torch.from_numpy(outputs[0]), pred_boxes=torch.from_numpy(outputs[1]))
             height, width = frame.shape[:2]
             found = processor.post_process_object_detection(answer, SCORE, [(height, width)])[0]
             rows = torch.cat([found["boxes"], found["scores"][:, None], found["labels"][:, None].float()], 1).numpy()
             rows[:, :4] = np.clip(rows[:, :4], 0, [width, height, width, height])
-            best = outputs[0][0, :, :CLASSES].max(1)
-            kept = best >= np.sort(best)[-40]
-            nothing = np.full(outputs[0].shape[-1], -20.0, np.float32)
-            nothing[-1] = 20.0 if kind == "detr" else -20.0
-            outputs = [recording.thin(outputs[0], kept, nothing), recording.thin(outputs[1], kept, 0.0)]
             yield recording.Case((width, height), outputs, making.visible(rows))
 
     info = [("logits", "tensor(float)"), ("pred_boxes", "tensor(float)")]

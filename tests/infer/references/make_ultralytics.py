@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from tests.infer.references import making, recording  # first: it sets the environment
@@ -38,16 +37,17 @@ FAMILIES = {
 def liven(model: torch.nn.Module, batch: torch.Tensor) -> None:
     """Give the head scores and boxes worth reading; the same spread of them in every picture."""
     head = model.model[-1]
+    if getattr(head, "one2one_cv2", None) is not None:
+        head.end2end = True
     branches = [("cv2", "cv3"), ("one2one_cv2", "one2one_cv3")]
     for branch in (branch for pair in branches for name in pair for branch in getattr(head, name, None) or ()):
         branch[-2] = torch.nn.Sequential(branch[-2], torch.nn.InstanceNorm2d(branch[-1].in_channels))
     making.settle(model, batch)
     for boxes, classes in branches:
-        at = AT if boxes == "cv2" else AT + 1.3  # few pass the end-to-end heads' own choice
         if getattr(head, boxes, None) is None:
             continue
         for box_branch, class_branch in zip(getattr(head, boxes), getattr(head, classes), strict=True):
-            for layer, act in ((box_branch[-1], _liven_boxes), (class_branch[-1], partial(_liven_classes, at=at))):
+            for layer, act in ((box_branch[-1], _liven_boxes), (class_branch[-1], _liven_classes)):
                 seen: list[torch.Tensor] = []
                 hook = layer.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
                 with torch.no_grad():
@@ -64,8 +64,8 @@ def _liven_boxes(layer: torch.nn.Conv2d, out: torch.Tensor) -> None:
         layer.bias.fill_(2.0 if whole else 0.0)
 
 
-def _liven_classes(layer: torch.nn.Conv2d, out: torch.Tensor, at: float = AT) -> None:
-    making.shape_logits(layer, out, spread=1.0, at=at, share=0.01)
+def _liven_classes(layer: torch.nn.Conv2d, out: torch.Tensor) -> None:
+    making.shape_logits(layer, out, spread=1.0, at=AT, share=0.01)
 
 
 def liven_rtdetr(model: torch.nn.Module, batch: torch.Tensor) -> None:
@@ -139,6 +139,7 @@ def run(session: onnxruntime.InferenceSession, frames: list[np.ndarray], inputs:
     for frame, tensor in zip(frames, inputs, strict=True):
         output = recording.trim(session.run(None, {session.get_inputs()[0].name: tensor})[0])
         size = (frame.shape[1], frame.shape[0])
+        assert kind != "yolo_end2end" or output.shape[2] == 6, output.shape
         if kind == "yolov8":
             best = output[0, 4:84].max(axis=0)
             output = recording.thin(output, best > 0.23, 0.0, axis=1)
