@@ -148,6 +148,9 @@ def test_a_worker_that_left_and_hangs_is_handed_back_when_it_was_reaped_and_not_
     bench.reap(candidate)
     bench.reap(current)
     assert sorted(one.name for one in bench.events.retired_workers) == ["worker-1", "worker-2"]
+    successor = FakeWorker("worker-3")
+    bench.swap(successor)
+    bench.answer(successor, len(successor.asked))
     assert leased_slots(bench) == 0
 
 
