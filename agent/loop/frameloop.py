@@ -429,7 +429,8 @@ class FrameLoop:
 
     def _after_answer(self, now_ns: int, worker: WorkerHandle) -> None:
         owes = self._order.flights(worker) or self._shadow.holds(worker)
-        if self._leaving and worker in self._leaving and not owes:
+        # One that was killed is retired when it was reaped: until then it may read what it was lent.
+        if self._leaving and worker in self._leaving and not owes and not self._servings[worker.name].gone:
             self._retire(worker)
         self._dispatch(now_ns)
 

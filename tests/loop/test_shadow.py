@@ -134,6 +134,26 @@ def test_a_worker_that_leaves_answers_its_shadows_frame_first():
     assert leased_slots(bench) == 0
 
 
+def test_a_worker_that_left_and_hangs_is_handed_back_when_it_was_reaped_and_not_by_its_shadows_late_answer():
+    bench, current, candidate = shadowed()
+    bench.write()
+    bench.swap(candidate)
+    bench.write()
+    bench.loop.take_out(bench.now_ns, "test")
+    bench.pass_ms(5000)
+    bench.loop.check_deadlines(bench.now_ns)
+    assert candidate.killed
+    answer_shadow(bench, candidate)
+    assert candidate not in bench.events.retired_workers
+    bench.reap(candidate)
+    bench.reap(current)
+    assert sorted(one.name for one in bench.events.retired_workers) == ["worker-1", "worker-2"]
+    successor = FakeWorker("worker-3")
+    bench.swap(successor)
+    bench.answer(successor, len(successor.asked))
+    assert leased_slots(bench) == 0
+
+
 def test_a_shadow_that_ends_hands_the_worker_back_once_it_has_answered():
     bench, current, candidate = shadowed()
     bench.write()
