@@ -28,8 +28,9 @@ from tests.integration.processes import look, until
 BOOT_S = 40.0
 UNIT = "lookout.service"
 TARGET = "rig.target"
-HIDDEN = ("/home", "/root", "/run/user")
-"""What ``ProtectHome=`` hides: a checkout or an interpreter below these is bound into the unit's view."""
+HOMES = ("/home/", "/root/", "/run/user/")
+TEMPORARY = ("/tmp/", "/var/tmp/")
+"""What ``ProtectHome=`` and ``PrivateTmp=`` hide: a checkout or an interpreter there is bound into the unit's view."""
 
 _MOUNT_AND_BOOT = """
 set -e
@@ -81,9 +82,10 @@ class Machine:
     def install(self, unit: Path, command: str, *, drop_in: str = "") -> None:
         """Install a service that runs ``command`` instead of what it says; it starts with the machine."""
         lines = ["[Service]", "ExecStart=", f"ExecStart={command}"]
-        hidden = [path for path in needed() if path.startswith(HIDDEN)]
-        if hidden:
-            lines += ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in hidden)]
+        hidden = [path for path in needed() if f"{path}/".startswith((*HOMES, *TEMPORARY))]
+        if any(f"{path}/".startswith(HOMES) for path in hidden):
+            lines.append("ProtectHome=tmpfs")
+        lines += [f"BindReadOnlyPaths={path}" for path in hidden]
         self.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
         self.write(f"/etc/systemd/system/{unit.name}.d/rig.conf", "\n".join(lines) + "\n" + drop_in)
         self.write(
