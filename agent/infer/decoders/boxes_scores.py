@@ -10,8 +10,8 @@ the scores, ``none``, ``sigmoid`` or ``softmax``. ``background``: the scores hav
 ``last``. ``class_offset``: the number among ``labels`` that means the manifest's first (torchvision: 1). The best class
 of each box is taken. Overlaps are merged unless ``nms: none``, where the model has done it.
 
-The reference is torchvision's own answer (``SSD``, ``RetinaNet``, ``FasterRCNN``; ``postprocess_detections``), and for
-raw pairs a softmax, a threshold and ``batched_nms`` as written there.
+The reference is torchvision's own answer (``SSD.postprocess_detections`` of SSDLite), and for raw pairs a softmax, a
+threshold on the best class and torchvision's ``batched_nms``. RetinaNet and Faster R-CNN write the form with labels.
 """
 
 from __future__ import annotations

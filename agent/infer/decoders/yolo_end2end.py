@@ -1,5 +1,7 @@
 """End-to-end YOLO (YOLOv10, YOLO26, and any Ultralytics model exported with ``nms=True``): ``(1, rows, 6)``.
 
+Ultralytics since 8.4 exports the end-to-end head only with ``nms=False``; else these models write ``yolov8``'s output.
+
 Rows are ``x1 y1 x2 y2 score class`` in input pixels, usually 300, best first, filled up with rows that score 0. Nothing
 overlaps that should not, so that there is no NMS. After the end-to-end branch of ``non_max_suppression`` of Ultralytics
 (github.com/ultralytics/ultralytics, ``ultralytics/utils/nms.py``). ``extra`` further numbers a row (masks, key points)

@@ -164,3 +164,9 @@ def test_rows_and_columns_of_yolov8_read_alike():
     assert len(one.scores) > 10
     for left, right in zip(one, two, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_joined_rows_of_rtdetr_are_centres_in_shares_and_then_scores():
+    rows = np.array([[[0.5, 0.5, 0.25, 0.5, 0.1, 0.2, 0.8], [0.5, 0.5, 1, 1, 0.4, 0.1, 0.1]]], np.float32)
+    found = decode("rtdetr", [rows], joined=True)
+    assert (found.boxes.tolist(), found.class_ids.tolist()) == ([[120, 64, 200, 192]], [2])

@@ -290,7 +290,7 @@ def case(frame: np.ndarray, spec, outputs: list[np.ndarray], found: np.ndarray) 
 
 def keep(name: str, spec, score: float, words: str, outputs: list[str], cases: Iterator[recording.Case]) -> None:
     info = [(output, "tensor(float)") for output in outputs]
-    made = recording.Recording(spec, score, words, info, making.worth(cases))
+    made = recording.Recording(spec, score, words, info, making.worth(cases, most=60))
     recording.save(making.HERE / f"{name}.npz", made, [-1] * len(outputs))
 
 

@@ -1,7 +1,7 @@
-"""YOLOv8, YOLO11, YOLO12, YOLOv10, YOLO26 and RT-DETR as Ultralytics builds, exports and reads them.
+"""YOLOv8, YOLO11, YOLO12, YOLOv10 and YOLO26 as Ultralytics builds, exports and reads them.
 
 Architectures from the package's own yaml files with random weights, exported by its own exporter, run by ONNX Runtime,
-read by its own ``non_max_suppression`` and ``scale_boxes`` (RT-DETR: the lines of ``RTDETRPredictor.postprocess``).
+read by its own ``non_max_suppression`` and ``scale_boxes``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 import torch
 import ultralytics
-from ultralytics import RTDETR, YOLO
+from ultralytics import YOLO
 from ultralytics.utils import nms, ops
 
 SIZE = 320
@@ -30,7 +30,6 @@ FAMILIES = {
     "yolov8_seg": ("yolov8n-seg.yaml", "yolov8", {"extra": 32}),
     "yolov10": ("yolov10n.yaml", "yolo_end2end", {}),
     "yolo26": ("yolo26n.yaml", "yolo_end2end", {}),
-    "rtdetr_ultralytics": ("rtdetr-l.yaml", "rtdetr", {"joined": True}),
 }
 
 
@@ -68,42 +67,13 @@ def _liven_classes(layer: torch.nn.Conv2d, out: torch.Tensor) -> None:
     making.shape_logits(layer, out, spread=1.0, at=AT, share=0.01)
 
 
-def liven_rtdetr(model: torch.nn.Module, batch: torch.Tensor) -> None:
-    making.settle(model, batch, rounds=12)
-    head = model.model[-1]
-    for layer, act in ((head.dec_score_head[-1], None), (head.dec_bbox_head[-1].layers[-1], "boxes")):
-        seen: list[torch.Tensor] = []
-        hook = layer.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
-        with torch.no_grad():
-            model(batch)
-        hook.remove()
-        out = torch.cat(seen).flatten(0, 1)
-        if act is None:
-            making.shape_logits(layer, out, spread=1.0, at=AT, share=0.05)
-        else:
-            with torch.no_grad():
-                factor = 1.5 / out.std().item()
-                layer.weight *= factor
-
-
 def reference(output: np.ndarray, kind: str, classes: int, size: tuple[int, int]) -> np.ndarray:
     """Ultralytics' answer in pixels of the picture."""
     prediction = torch.from_numpy(output.copy())
     shape = (size[1], size[0])
-    if kind == "rtdetr":  # RTDETRPredictor.postprocess; the picture is stretched
-        boxes, scores = prediction.split((4, prediction.shape[-1] - 4), dim=-1)
-        box, score = ops.xywh2xyxy(boxes[0]), scores[0]
-        best, label = score.max(-1, keepdim=True)
-        kept = best.squeeze(-1) > SCORE
-        found = torch.cat([box, best, label], dim=-1)[kept]
-        found = found[found[:, 4].argsort(descending=True)][:MOST]
-        found[:, [0, 2]] *= shape[1]
-        found[:, [1, 3]] *= shape[0]
-        found[:, :4] = ops.clip_boxes(found[:, :4], shape)
-    else:
-        end2end = kind == "yolo_end2end"
-        found = nms.non_max_suppression(prediction, SCORE, IOU, max_det=MOST, nc=classes, end2end=end2end)[0]
-        found[:, :4] = ops.scale_boxes((SIZE, SIZE), found[:, :4], shape)
+    end2end = kind == "yolo_end2end"
+    found = nms.non_max_suppression(prediction, SCORE, IOU, max_det=MOST, nc=classes, end2end=end2end)[0]
+    found[:, :4] = ops.scale_boxes((SIZE, SIZE), found[:, :4], shape)
     return making.visible(found[:, :6].numpy())
 
 
@@ -111,17 +81,17 @@ def make(name: str) -> None:
     file, kind, params = FAMILIES[name]
     torch.manual_seed(7)
     frames = making.pictures()
-    centred = {"resize": "stretch"} if kind == "rtdetr" else {"anchor": "center"}
     spec = recording.spec_of(
         kind, params, classes=80, iou=IOU, most=MOST, name="images", shape=(1, 3, SIZE, SIZE), color="RGB",
-        scale=1 / 255, **centred,
+        scale=1 / 255, anchor="center",
     )  # fmt: skip
     inputs = making.tensors(spec, frames)
-    model = (RTDETR if kind == "rtdetr" else YOLO)(file)
-    (liven_rtdetr if kind == "rtdetr" else liven)(model.model, torch.from_numpy(np.concatenate(inputs[:8])))
+    model = YOLO(file)
+    liven(model.model, torch.from_numpy(np.concatenate(inputs[:8])))
     with tempfile.TemporaryDirectory() as folder:
         model.model.pt_path = model.model.yaml_file = str(Path(folder) / f"{name}.yaml")
-        path = model.export(format="onnx", imgsz=SIZE, simplify=False, opset=17)
+        choice = {"nms": False} if kind == "yolo_end2end" else {}  # the exporter's word for the end-to-end head
+        path = model.export(format="onnx", imgsz=SIZE, simplify=False, opset=17, **choice)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         Path(path).unlink()
     cases = making.worth(run(session, frames, inputs, kind))
@@ -143,8 +113,6 @@ def run(session: onnxruntime.InferenceSession, frames: list[np.ndarray], inputs:
         if kind == "yolov8":
             best = output[0, 4:84].max(axis=0)
             output = recording.thin(output, best > 0.23, 0.0, axis=1)
-        elif kind == "rtdetr":
-            output = recording.thin(output, output[0, :, 4:].max(axis=1) > 0.23, 0.0)
         yield recording.Case(size, [output], reference(output, kind, 80, size))
 
 

@@ -16,6 +16,7 @@ from agent.infer.decoders.table import DECODERS
 from agent.infer.fit import check_outputs
 from agent.types import DecoderSpec, Digest, InputSpec, ModelName, ModelSpec, ReleaseId, Task
 from tools.model.manifest.families import FAMILIES, Proposal, resembles, trained_side
+from tools.model.manifest.families_more import MORE
 from tools.model.manifest.graph import Graph, Precision, load_graph, resolve
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
@@ -63,7 +64,7 @@ def recognise(model: Path, *, input_size: tuple[int, int] | None = None) -> Reco
     layout, shape = _shape(declared, model, input_size, doubts)
     graph = resolve(declared, shape, model)
     size = (shape[3], shape[2]) if layout == "NCHW" else (shape[2], shape[1])
-    for family in FAMILIES:
+    for family in (*FAMILIES, *MORE):
         proposal = family(graph, size)
         if proposal is None:
             continue
