@@ -119,7 +119,7 @@ def test_a_leased_frame_becomes_a_picture_with_the_cameras_own_masks(handle, tak
         slot = taker.seen[number % 3].message.slot
         handle.render(Render(number, CAMERA, 1, slot, max_width=320))
     assert eventually(lambda: len(taker.pictures) == 5)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before  # fewer where the collector came by
     message, jpeg = taker.pictures[-1]
     assert (message.request, message.width, message.height, message.problem) == (4, 320, 240, "")
     shown = decoded(jpeg)

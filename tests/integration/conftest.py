@@ -98,15 +98,15 @@ def _world(folder: Path, registry: RegistryServer, shop: Shop) -> Iterator[World
 
 
 @pytest.fixture
-def world(tmp_path: Path, registry: RegistryServer, shop: Shop) -> Iterator[World]:
-    """Devices and operators of one test."""
-    yield from _world(tmp_path, registry, shop)
+def world(tmp_path_factory: pytest.TempPathFactory, registry: RegistryServer, shop: Shop) -> Iterator[World]:
+    """Devices and operators of one test; a short path, because a socket's may have 98 bytes."""
+    yield from _world(tmp_path_factory.mktemp("w"), registry, shop)
 
 
 @pytest.fixture(scope="module")
 def shared_world(tmp_path_factory: pytest.TempPathFactory, registry: RegistryServer, shop: Shop) -> Iterator[World]:
     """Devices and operators of a module."""
-    yield from _world(tmp_path_factory.mktemp("world"), registry, shop)
+    yield from _world(tmp_path_factory.mktemp("w"), registry, shop)
 
 
 @pytest.fixture(scope="session")

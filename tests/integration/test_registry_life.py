@@ -30,11 +30,11 @@ def own_shop(tmp_path: Path) -> Shop:
 
 
 @pytest.fixture
-def own_world(tmp_path: Path, own_shop: Shop) -> Iterator[World]:
+def own_world(tmp_path_factory: pytest.TempPathFactory, own_shop: Shop) -> Iterator[World]:
     from contextlib import ExitStack
 
     with RegistryServer(own_shop.registry) as server, ExitStack() as stack:
-        yield World(tmp_path / "world", server, own_shop.made.root, stack)
+        yield World(tmp_path_factory.mktemp("w"), server, own_shop.made.root, stack)
 
 
 def committed(device: Device, version: str) -> None:
