@@ -226,7 +226,8 @@ def test_the_tables_hold_only_operators_that_exist_and_name_their_source(name: s
     assert "# Source: " in text
     ever = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
     old = {"Affine", "Crop", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "DynamicSlice", "QLinearConv"}
-    assert set(table.operators) <= ever | old
+    new = {"TensorScatter"}  # opset 24, which the oldest onnx that we allow does not know yet
+    assert set(table.operators) <= ever | old | new
     assert "Conv" in table.operators
 
 
