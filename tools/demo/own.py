@@ -27,7 +27,8 @@ from tools.model.clean import clean
 from tools.model.manifest import golden
 from tools.model.manifest.describe import Described, describe, parse_size, read_labels
 from tools.model.quantize import graph, static
-from tools.model.quantize.ranges import Histograms, choose, observe
+from tools.model.quantize.candidates import Candidates, noise_to_signal
+from tools.model.quantize.ranges import observe
 from tools.model.quantize.static import Recipe
 
 GOLDEN_IMAGES = 3
@@ -145,7 +146,8 @@ class _Quantizer:
         self._wanted = [detections(model, frame) for frame in judges]
         self._model = static.load(fp32)
         self._tail = graph.decode_tail(self._model)
-        (self._seen,) = observe(self._model, [self._tensors])
+        (seen,) = observe(self._model, [self._tensors])
+        self._candidates = Candidates(self._model, seen)
         self.calibration = static.calibration_of(self._tensors)
 
     def best(self, target: Path, tell: Tell) -> Recipe:
@@ -162,11 +164,11 @@ class _Quantizer:
             careful = replace(careful, kept_float=(*self._tail, *self._worst(careful)))
             tried.append((self._agreement(careful, tell), careful))
         chosen = max(tried, key=_first)[1]
-        target.write_bytes(self._build(chosen).SerializeToString())
+        target.write_bytes(self._candidates.build(chosen).SerializeToString())
         return chosen
 
     def _agreement(self, recipe: Recipe, tell: Tell) -> float:
-        candidate = self._load(self._build(recipe))
+        candidate = self._load(self._candidates.build(recipe))
         found = (detections(candidate, frame) for frame in self._judges)
         f1 = agreement.over(zip(self._wanted, found, strict=True)).f1
         tell(f"{recipe.method}, {len(recipe.kept_float)} nodes float: F1 {f1:.3f} on {len(self._judges)} frames")
@@ -178,16 +180,10 @@ class _Quantizer:
         wanted = [self._detector.session.run(tensor) for tensor in probes]
         errors = {}
         for block in graph.blocks(self._model):
-            alone = self._load(self._build(recipe, only=block.nodes))
-            errors[block] = _error(wanted, [alone.session.run(tensor) for tensor in probes])
+            alone = self._load(self._candidates.build(recipe, only=block.nodes))
+            errors[block] = noise_to_signal(wanted, [alone.session.run(tensor) for tensor in probes])
         ranked = sorted(errors, key=lambda block: -errors[block])
         return [name for block in ranked[:FLOAT_BLOCKS] for name in block.nodes]
-
-    def _build(self, recipe: Recipe, only: tuple[str, ...] | None = None) -> onnx.ModelProto:
-        seen: Histograms = self._seen
-        floors = static.silu_floors(self._model, recipe)
-        ranges = choose(seen, recipe.ranges, percentile=recipe.percentile, floors=floors)
-        return static.insert(self._model, ranges, recipe, only=only)
 
     def _load(self, model: onnx.ModelProto) -> Detector:
         path = self._folder / "candidate.onnx"
@@ -197,16 +193,6 @@ class _Quantizer:
 
 def _first(pair: tuple[float, Recipe]) -> float:
     return pair[0]
-
-
-def _error(wanted: Sequence[list[np.ndarray]], found: Sequence[list[np.ndarray]]) -> float:
-    """Return error power over signal power, the mean over the outputs."""
-    shares = []
-    for column in range(len(wanted[0])):
-        error = sum(float(np.square(one[column] - two[column]).sum()) for one, two in zip(wanted, found, strict=True))
-        signal = sum(float(np.square(one[column]).sum()) for one in wanted)
-        shares.append(error / max(signal, 1e-12))
-    return sum(shares) / len(shares)
 
 
 def _tensor(model: Detector, frame: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.vision.overlap import overlaps as iou_matrix
+
 IOU = 0.5
 SCORE = 0.3
 
@@ -76,18 +78,6 @@ def compare(reference: np.ndarray, other: np.ndarray, *, iou: float = IOU, score
 def over(frames: Iterable[tuple[np.ndarray, np.ndarray]], *, iou: float = IOU, score: float = SCORE) -> Agreement:
     """Compare frame by frame, ``(reference, other)`` each, and add the counts up."""
     return sum((compare(one, two, iou=iou, score=score) for one, two in frames), Agreement())
-
-
-def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of every ``xyxy`` box of ``a`` (n, 4) with every one of ``b`` (m, 4): (n, m); 0 where a box is empty."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap = np.clip(high - low, 0.0, None).prod(axis=2)
-    areas_a = np.clip(a[:, 2:] - a[:, :2], 0.0, None).prod(axis=1)
-    areas_b = np.clip(b[:, 2:] - b[:, :2], 0.0, None).prod(axis=1)
-    union = areas_a[:, None] + areas_b[None, :] - overlap
-    shares: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    return shares
 
 
 def _cut(detections: np.ndarray, score: float) -> np.ndarray:

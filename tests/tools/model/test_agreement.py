@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.model.agreement import Agreement, compare, iou_matrix, over
+from agent.vision.overlap import overlaps as iou_matrix
+from tools.model.agreement import Agreement, compare, over
 
 
 def rows(*detections: tuple[float, ...]) -> np.ndarray:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tools.model.agreement import IOU, iou_matrix
+from agent.vision.overlap import overlaps as iou_matrix
+from tools.model.agreement import IOU
 from tools.model.evaluate.detection import Truth
 
 SCORE = 0.3

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from agent.errors import OutputError
-from tools.model.agreement import IOU, SCORE, compare, iou_matrix
+from agent.vision.overlap import overlaps as iou_matrix
+from tools.model.agreement import IOU, SCORE, compare
 from tools.model.evaluate.classification import best_classes
 
 PANEL = 460

@@ -80,7 +80,7 @@ def nanodet(graph: Graph, size: tuple[int, int]) -> Proposal | None:
         params,
         {
             **{"color": "BGR", "resize": "letterbox", "anchor": "top-left", "pad": 114},
-            **_unless_inside(graph, NANODET_MEAN, NANODET_STD, scale=1.0),
+            **unless_inside(graph, NANODET_MEAN, NANODET_STD, scale=1.0),
         },
         doubts=(
             "pixels are fed as BGR with ImageNet's mean and deviation, the aspect ratio kept, as NanoDet is trained",
@@ -135,13 +135,13 @@ def classify(graph: Graph, size: tuple[int, int]) -> Proposal | None:
         "classify",
         output.shape[1],
         {"softmax": not probable, "top": min(5, output.shape[1])},
-        {"color": "RGB", "resize": "stretch", **_unless_inside(graph, IMAGENET_MEAN, IMAGENET_STD, scale=1 / 255)},
+        {"color": "RGB", "resize": "stretch", **unless_inside(graph, IMAGENET_MEAN, IMAGENET_STD, scale=1 / 255)},
         score=0.1,
         doubts=tuple(doubts),
     )
 
 
-def _unless_inside(
+def unless_inside(
     graph: Graph, mean: tuple[float, float, float], std: tuple[float, float, float], *, scale: float
 ) -> dict[str, Any]:
     """Return the normalisation, nothing where the graph does it or takes bytes."""

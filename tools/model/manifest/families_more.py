@@ -18,8 +18,8 @@ from tools.model.manifest.families import (
     Family,
     Proposal,
     count_cells,
+    unless_inside,
 )
-from tools.model.manifest.families import _unless_inside as unless_inside
 from tools.model.manifest.graph import Graph
 
 YOLO = {"color": "RGB", "resize": "letterbox", "anchor": "center", "pad": 114, "scale": 1 / 255}

@@ -18,7 +18,7 @@ import numpy as np
 from agent.errors import InputError
 from agent.infer.detector import Detector
 from agent.registry.manifest import GoldenTolerance
-from tools.model.agreement import iou_matrix
+from agent.vision.overlap import overlaps as iou_matrix
 
 LONGEST_SIDE = 640
 JPEG_QUALITY = 92

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tools.model.agreement import IOU, iou_matrix
+from agent.vision.overlap import overlaps as iou_matrix
+from tools.model.agreement import IOU
 
 SCORES = tuple(round(0.1 + 0.05 * step, 2) for step in range(17))
 FLAT = 0.005

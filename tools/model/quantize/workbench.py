@@ -21,8 +21,9 @@ from agent.types import ModelSpec
 from tools.model.datasets.records import Dataset
 from tools.model.quantize import graph, static
 from tools.model.quantize.budget import Figures
+from tools.model.quantize.candidates import Candidates, noise_to_signal
 from tools.model.quantize.judge import Judge, Latency
-from tools.model.quantize.ranges import Histograms, choose, observe
+from tools.model.quantize.ranges import observe
 from tools.model.quantize.static import Calibration, Recipe, calibration_of
 from tools.model.quantize.store import Store, digest, machine
 
@@ -93,7 +94,7 @@ class Workbench:
         shown = [calibration.sha256 for calibration in self._calibrations]
         truths = [picture.truth.tolist() for picture in dataset.pictures]
         self.store = Store(cache, digest(cleaned.read_bytes(), repr(spec), shown, truths))
-        self._seen: list[Histograms] = []
+        self._candidates: dict[str, Candidates] = {}
 
     def __enter__(self) -> Workbench:
         return self
@@ -113,7 +114,7 @@ class Workbench:
         known = self.store.get("figures", key, Figures)
         if known is None:
             if recipe.engine == "ort":
-                self._observed()  # not as part of the first candidate's time
+                self._made_of("even")  # not as part of the first candidate's time
             with self.meter.step("figures", what):
                 even, odd = (self.build(recipe, half) for half in ("even", "odd"))
                 known = self.judge.cross_fit(even, odd)
@@ -154,29 +155,17 @@ class Workbench:
 
             even, odd = self.judge.halves
             return nncf_engine.quantize(self.model, {"even": even, "odd": odd, "all": [*even, *odd]}[shown], recipe)
-        even_seen, odd_seen = self._observed()
-        seen = {"even": even_seen, "odd": odd_seen}[shown] if shown != "all" else even_seen + odd_seen
-        floors = static.silu_floors(self.model, recipe)
-        ranges = choose(seen, recipe.ranges, percentile=recipe.percentile, floors=floors)
-        return static.insert(self.model, ranges, recipe, only=only)
+        return self._made_of(shown).build(recipe, only=only)
 
     def calibration(self, shown: str) -> Calibration:
         """Name the pictures that :meth:`build` calibrates on: of all, the even half comes first."""
         even, odd = self.judge.halves
         return calibration_of({"even": even, "odd": odd, "all": [*even, *odd]}[shown])
 
-    def _observed(self) -> list[Histograms]:
-        if not self._seen:
+    def _made_of(self, shown: str) -> Candidates:
+        if not self._candidates:
             with self.meter.step("observe", "watching the float model's values"):
-                self._seen = observe(self.model, self.judge.halves)
-        return self._seen
-
-
-def noise_to_signal(wanted: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
-    """Return the mean over outputs of error power over signal power."""
-    shares = []
-    for column in range(len(wanted[0])):
-        error = sum(float(np.square(one[column] - two[column]).sum()) for one, two in zip(wanted, found, strict=True))
-        signal = sum(float(np.square(one[column]).sum()) for one in wanted)
-        shares.append(error / max(signal, 1e-12))
-    return sum(shares) / len(shares)
+                even, odd = observe(self.model, self.judge.halves)
+            parts = {"even": even, "odd": odd, "all": even + odd}
+            self._candidates = {name: Candidates(self.model, seen) for name, seen in parts.items()}
+        return self._candidates[shown]
