@@ -14,7 +14,7 @@ import msgspec
 
 from agent.clock import monotonic_ns, rfc3339
 from agent.errors import CameraError, CommandError, LookoutError
-from agent.link.messages import CameraSnapshot
+from agent.link.forms import CameraSnapshot
 from agent.link.topics import relative
 from agent.link.verbs import Deferred
 from agent.loop.pictures import Picture, Wish

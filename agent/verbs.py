@@ -14,7 +14,7 @@ import msgspec
 
 from agent.deploy.records import Accepted, DeployOptions, StoredModel
 from agent.errors import CommandError
-from agent.link.messages import (
+from agent.link.forms import (
     CameraSnapshot,
     DeviceDiagnose,
     DevicePing,

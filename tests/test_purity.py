@@ -31,7 +31,14 @@ PURE = {
     "deploy.following",
     "deploy.probation",
     "infer.nms",
+    "config.confirm",
+    "config.desired",
+    "config.guarded",
+    "config.merge",
+    "link.discovery",
+    "link.forms",
     "link.messages",
+    "link.schemas",
     "link.topics",
     "process.leases",
     "process.lines",
@@ -56,12 +63,6 @@ PURE = {
 DECODERS = {
     f"infer.decoders.{path.stem}" for path in (ROOT / "infer" / "decoders").glob("*.py") if path.stem != "__init__"
 }
-LATER = {
-    "config.desired": "operating from afar",
-    "link.discovery": "operating from afar",
-}
-"""Pure modules that later issues bring, and which; they are held to the rule as soon as they are there."""
-
 IMPURE = {
     "asyncio", "http", "io", "logging", "multiprocessing", "onnx", "onnxruntime", "os", "paho", "psutil", "random",
     "requests", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "structlog", "subprocess",
@@ -130,13 +131,6 @@ def offences(source: str, *, numpy_only: bool = False) -> list[str]:
 @pytest.mark.parametrize("module", sorted(PURE | DECODERS))
 def test_a_pure_module_exists_and_imports_nothing_impure(module: str) -> None:
     assert path_of(module).is_file(), f"agent.{module} is promised as pure and does not exist"
-    assert offences(path_of(module).read_text(), numpy_only=module in NUMPY_ONLY) == []
-
-
-@pytest.mark.parametrize("module", sorted(LATER))
-def test_a_pure_module_of_a_later_issue_keeps_the_rule_from_its_first_day(module: str) -> None:
-    if not path_of(module).is_file():
-        pytest.skip(f"agent.{module} comes with {LATER[module]}")
     assert offences(path_of(module).read_text(), numpy_only=module in NUMPY_ONLY) == []
 
 

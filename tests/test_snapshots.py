@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import CameraError, CommandError
-from agent.link.messages import CameraSnapshot
+from agent.link.forms import CameraSnapshot
 from agent.loop.pictures import Picture
 from agent.snapshots import Snapshots
 from agent.types import CameraName, FrameRef

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from agent.config.checks import clashes
 from agent.config.keypath import dotted
 from agent.config.texts import (
+    broker_address,
     broker_host,
     camera_url,
     crop,
@@ -75,7 +76,7 @@ class Device(Part):
     id: Name | None = key(
         None,
         applies="agent",
-        remote=False,
+        remote=True,
         description="Name of this device, unique in its fleet. Without it one is derived from the machine id.",
     )
     klass: Name | None = key(
@@ -617,8 +618,9 @@ class Registry(Part):
     url: Annotated[str, Field(max_length=2048), registry_url] | None = key(
         None,
         applies="part",
-        remote=False,
-        description="The registry: http://, https:// or file:///folder. Not set: nothing new can be deployed.",
+        remote=True,
+        description="The registry: http://, https:// or file:///folder. Not set: nothing new can be deployed. "
+        "From afar only one that remote.registries allows.",
     )
     total_timeout_s: float = key(
         900.0, applies="live", remote=True, gt=0, le=86_400, description="Longest time for one fetch."
@@ -721,9 +723,19 @@ class Mqtt(Part):
     """The broker. Without a host the device runs and detects, and reports to nobody."""
 
     host: Annotated[str, Field(min_length=1, max_length=253), broker_host] | None = key(
-        None, applies="part", remote=False, description="Name or address of the broker."
+        None,
+        applies="part",
+        remote=True,
+        description="Name or address of the broker. From afar only one that remote.brokers allows.",
     )
-    port: int = key(1883, applies="part", remote=False, ge=1, le=65535, description="Its port; 8883 is usual with TLS.")
+    port: int = key(
+        1883,
+        applies="part",
+        remote=True,
+        ge=1,
+        le=65535,
+        description="Its port; 8883 is usual with TLS. From afar only as remote.brokers allows.",
+    )
     protocol: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(int_as_text)] = key(
         "auto", applies="part", remote=True, description="Version of MQTT; auto asks the broker."
     )
@@ -747,7 +759,7 @@ class Mqtt(Part):
         None, applies="part", remote=False, description="TLS towards the broker; {} for the defaults."
     )
     prefix: Annotated[str, Field(min_length=1, max_length=128), topic_prefix] = key(
-        "lookout", applies="part", remote=False, description="First part of every topic."
+        "lookout", applies="agent", remote=False, description="First part of every topic."
     )
     keepalive_s: int = key(
         30,
@@ -945,11 +957,104 @@ class Deploy(Part):
     )
 
 
+class Remote(Part):
+    """What an operator may do through the broker, and how a change of his proves itself. Never remote itself."""
+
+    confirm_s: float = key(
+        60.0,
+        applies="live",
+        remote=False,
+        ge=1,
+        le=3600,
+        description="Time in which a change of broker, device, cameras, model or rate must prove good, or is undone.",
+    )
+    brokers: Annotated[tuple[Annotated[str, Field(max_length=261), broker_address], ...], unique] = key(
+        (),
+        applies="live",
+        remote=False,
+        strict=False,
+        max_length=16,
+        description="Brokers to which mqtt.host and mqtt.port may be set from afar, as host or host:port.",
+    )
+    registries: Annotated[tuple[Annotated[str, Field(max_length=2048), registry_url], ...], unique] = key(
+        (),
+        applies="live",
+        remote=False,
+        strict=False,
+        max_length=16,
+        description="Registries to which registry.url may be set from afar.",
+    )
+    restart: bool = key(True, applies="live", remote=False, description="Obey device/restart.")
+
+
+class Outbox(Part):
+    """What waits for the broker on disk: events and results of commands."""
+
+    max_mb: float = key(
+        64.0,
+        applies="part",
+        remote=True,
+        ge=1,
+        le=10_000,
+        description="Most disk space for it. Beyond that the oldest events are dropped first, and counted.",
+    )
+    max_age_h: float = key(
+        168.0, applies="part", remote=True, gt=0, le=8760, description="What is older is dropped, and counted."
+    )
+    flush_ms: int = key(
+        1000,
+        applies="part",
+        remote=True,
+        ge=10,
+        le=60_000,
+        description="How long after an event it is safe from a power cut; from a kill it is at once.",
+    )
+    drain_per_s: float = key(
+        100.0,
+        applies="part",
+        remote=True,
+        gt=0,
+        le=10_000,
+        description="Most messages a second that are sent of what waited through an outage.",
+    )
+
+
+class HomeAssistant(Part):
+    """Discovery by Home Assistant."""
+
+    enabled: bool = key(False, applies="part", remote=True, description="Announce the device to Home Assistant.")
+    prefix: Annotated[str, Field(min_length=1, max_length=128), topic_prefix] = key(
+        "homeassistant", applies="part", remote=True, description="Home Assistant's discovery prefix."
+    )
+
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
 class Logs(Part):
     """What is logged."""
 
-    level: Literal["debug", "info", "warning", "error"] = key(
-        "info", applies="live", remote=True, description="Least level that is logged."
+    level: Level = key("info", applies="live", remote=True, description="Least level that is logged.")
+    parts: dict[Name, Level] = key(
+        {}, applies="live", remote=True, max_length=64, description="Part of the agent: least level that it logs."
+    )
+    file: Path | None = key(
+        None,
+        applies="agent",
+        remote=False,
+        description="File to log to besides, for hosts without a journal; it is rotated.",
+    )
+    file_max_mb: float = key(
+        10.0, applies="agent", remote=True, gt=0, le=10_000, description="Size at which the log file is rotated."
+    )
+    file_keep: int = key(3, applies="agent", remote=True, ge=0, le=100, description="Rotated log files that are kept.")
+    fold_s: float = key(
+        30.0,
+        applies="live",
+        remote=True,
+        ge=0,
+        le=3600,
+        description="Identical messages within this time are logged once and counted. 0: each is logged.",
     )
 
 
@@ -1030,10 +1135,13 @@ class Config(Part):
     )
     inference: Inference = section(Inference, applies="part", remote=True)
     registry: Registry = section(Registry, applies="part", remote=True)
-    mqtt: Mqtt = section(Mqtt, applies="part", remote=True)
+    mqtt: Mqtt = section(Mqtt, applies="agent", remote=True)
     report: Report = section(Report, applies="part", remote=True)
     deploy: Deploy = section(Deploy, applies="agent", remote=True)
-    logs: Logs = section(Logs, applies="live", remote=True)
+    logs: Logs = section(Logs, applies="agent", remote=True)
+    outbox: Outbox = section(Outbox, applies="part", remote=True)
+    home_assistant: HomeAssistant = section(HomeAssistant, applies="part", remote=True)
+    remote: Remote = section(Remote, applies="live", remote=False)
     governor: Governor = section(Governor, applies="part", remote=True)
 
     @model_validator(mode="after")

@@ -82,6 +82,15 @@ def _registry_url(value: str) -> str:
     return value
 
 
+def _broker_address(value: str) -> str:
+    """Take ``host``, ``host:port`` or ``[IPv6]:port``."""
+    host, colon, port = value.rpartition(":") if value.count(":") == 1 or "]:" in value else (value, "", "")
+    if colon and not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise wrong("has no port from 1 to 65535 after the colon", "write host or host:port")
+    _broker_host(host.strip("[]"))
+    return value
+
+
 def _broker_host(value: str) -> str:
     if "://" in value:
         raise wrong("is a URL", "write the host alone; the port goes to mqtt.port, TLS to mqtt.tls")
@@ -192,6 +201,7 @@ def _annotation(check: Callable[[Any], Any]) -> AfterValidator:
 camera_url = _annotation(_camera_url)
 registry_url = _annotation(_registry_url)
 broker_host = _annotation(_broker_host)
+broker_address = _annotation(_broker_address)
 device_path = _annotation(_device_path)
 crop = _annotation(_crop)
 polygon = _annotation(_polygon)

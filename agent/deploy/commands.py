@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 
 from agent.clock import NS_PER_MS, monotonic_ns
-from agent.deploy.database import Database
+from agent.database import Database
 from agent.link.memory import Answered, Fresh, Pending
 
 KEEP_MS = 7 * 24 * 3600 * 1000

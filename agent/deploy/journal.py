@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from agent.database import MAX_PAGES, Database
 from agent.deploy.bootguard import Boot, recent
-from agent.deploy.database import MAX_PAGES, Database
 from agent.deploy.machine import State
 from agent.deploy.records import PassedOver, SlotRelease, TrialRecord, VariantRecord
 from agent.deploy.row import Row

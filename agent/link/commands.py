@@ -28,8 +28,9 @@ import structlog
 
 from agent.errors import CommandError, LookoutError
 from agent.link import envelope
+from agent.link.forms import Arguments
 from agent.link.memory import Answered, CommandMemory, Fresh, Pending
-from agent.link.messages import Arguments, CommandResult, encode, failure, success
+from agent.link.messages import CommandResult, encode, failure, success
 from agent.link.topics import Address, Topics, relative
 from agent.link.verbs import Deferred, Handled, Verb
 from agent.link.wire import Incoming, NoPulse, Pulse

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.errors import CommandError
-from agent.link.messages import MAX_COMMAND_BYTES, Arguments, Command
+from agent.link.forms import Arguments
+from agent.link.messages import MAX_COMMAND_BYTES, Command
 from agent.link.topics import Topics, is_publishable
 
 MAX_RESPONSE_TOPIC_CHARS = 256

@@ -20,10 +20,7 @@ from agent.deploy.records import DeploymentStatus
 from agent.errors import LookoutError
 from agent.process.messages import Condition
 from agent.telemetry.histogram import Snapshot
-from agent.types import NAME_PATTERN, Event, Result
-
-Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-Reference = Annotated[str, Meta(min_length=1, max_length=256)]
+from agent.types import Event, Result
 
 MAX_COMMAND_BYTES = 64 * 1024
 
@@ -276,16 +273,82 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
     title: str | UnsetType = UNSET
 
 
+# --- desired and reported -------------------------------------------------------------------------------------------
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``desired``: the complete remote overlay that the operator wants, and the models by pipeline.
+
+    Newer is what has the higher ``epoch``, or the same and the higher ``version``; anything else is ignored.
+    """
+
+    v: Literal[1]
+    epoch: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    version: Annotated[int, Meta(ge=1, le=2**53)]
+    config: dict[str, Any] = {}
+    models: dict[str, str] = {}
+
+
+class KeyProblem(msgspec.Struct, frozen=True):
+    """What is wrong with one key: ``value`` as written (secrets hidden), ``message`` with what would be right."""
+
+    path: str
+    value: str | None
+    message: str
+
+
+class Reported(Versioned, frozen=True, kw_only=True):
+    """``reported``: what is applied, and what became of the last change.
+
+    ``epoch`` and ``version`` are those of the last ``desired`` that was applied (0, 0: none); ``revision`` counts
+    changes of what is in force; ``config`` is the remote overlay in force, without secrets, ``models`` the references
+    wanted by ``desired``. ``state``: ``committed``; ``probation``: it undoes itself at ``until`` unless it proves good
+    (``needs_confirm``: and unless ``config/confirm`` comes); ``reverted``: the last change did, for ``reason``.
+    ``errors`` belong to the change that was refused last (``refused``: its epoch and version, where it was a
+    ``desired``). ``restart_needed``: keys that hold from the next start on.
+    """
+
+    epoch: int = 0
+    version: int = 0
+    revision: int = 0
+    state: Literal["committed", "probation", "reverted"] = "committed"
+    reason: str = ""
+    until: str | None = None
+    needs_confirm: bool = False
+    config: dict[str, Any] = {}
+    models: dict[str, str] = {}
+    errors: tuple[KeyProblem, ...] = ()
+    refused: tuple[int, int] | None = None
+    restart_needed: tuple[str, ...] = ()
+    file: str = ""
+
+
+class LogLine(Versioned, frozen=True, kw_only=True):
+    """``logs``: one record, ``dropped`` of which were left out just before it because of the rate bound."""
+
+    at: str
+    level: str
+    event: str
+    part: str | None = None
+    child: str | None = None
+    dropped: int = 0
+    fields: dict[str, Any] = {}
+
+
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``cmd/<part>/<verb>``. With an ``id`` it runs once; after ``expires_at`` (RFC 3339 with zone) not at all."""
+    """``cmd/<part>/<verb>``. With an ``id`` it runs once; after ``expires_at`` (RFC 3339 with zone) not at all.
+
+    ``progress``: tell how far a long one is, see :class:`Progress`.
+    """
 
     v: Literal[1]
     id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     args: dict[str, Any] = {}
     expires_at: Annotated[str, Meta(max_length=64)] | None = None
+    progress: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -301,6 +364,17 @@ class Failure(msgspec.Struct, frozen=True):
         return cls(error.code, error.message, error.field)
 
 
+class Progress(Versioned, frozen=True, kw_only=True):
+    """How far a long command is, sent where its result will go, if the command asked with ``"progress": true``.
+
+    It has no ``ok``: the result still comes. ``done`` is 0..1, None where that is unknown.
+    """
+
+    id: str | None
+    progress: str
+    done: float | None = None
+
+
 class CommandResult(Versioned, frozen=True, kw_only=True):
     """``result/<part>/<verb>``, or what goes to the response topic: ``result`` if ``ok``, else ``error``."""
 
@@ -308,62 +382,6 @@ class CommandResult(Versioned, frozen=True, kw_only=True):
     ok: bool
     result: Any = UNSET
     error: Failure | UnsetType = UNSET
-
-
-class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Root of the arguments of verbs; unknown ones are refused."""
-
-
-class ModelDeploy(Arguments, frozen=True, kw_only=True):
-    """``model/deploy``: without ``pipeline`` the device's only one; ``force`` tries a release that failed before.
-
-    ``not_before`` (RFC 3339 with zone) defers it. ``shadow_frames`` and ``min_agreement`` take the place of the
-    configuration's.
-    """
-
-    pipeline: Name | None = None
-    reference: Reference
-    force: bool = False
-    not_before: Annotated[str, Meta(max_length=64)] | None = None
-    shadow_frames: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
-    min_agreement: Annotated[float, Meta(ge=0, le=1)] | None = None
-
-
-class ModelCancel(Arguments, frozen=True, kw_only=True):
-    """``model/cancel``: end a deployment before its probation; without ``pipeline`` the device's only one."""
-
-    pipeline: Name | None = None
-
-
-class ModelRollback(Arguments, frozen=True, kw_only=True):
-    """``model/rollback``: without ``pipeline`` the device's only one."""
-
-    pipeline: Name | None = None
-
-
-class ModelList(Arguments, frozen=True, kw_only=True):
-    """``model/list``: what the store holds."""
-
-
-class DevicePing(Arguments, frozen=True, kw_only=True):
-    """``device/ping``: answers that the device is there."""
-
-
-class CameraSnapshot(Arguments, frozen=True, kw_only=True):
-    """``camera/snapshot``: publish the newest frame on ``snapshots/<camera>``; without ``camera`` that of the only one.
-
-    ``boxes``: with what was seen in it. Privacy masks are always in it.
-    """
-
-    camera: Name | None = None
-    boxes: bool = True
-    max_width: Annotated[int, Meta(ge=160, le=3840)] = 1280
-
-
-class DeviceDiagnose(Arguments, frozen=True, kw_only=True):
-    """``device/diagnose``: answers why a camera reports nothing, without ``camera`` for each of them."""
-
-    camera: Name | None = None
 
 
 # --- builders ------------------------------------------------------------------------------------------------------
@@ -478,31 +496,3 @@ def success(command_id: str | None, result: msgspec.Struct | Mapping[str, Any]) 
 def failure(command_id: str | None, error: LookoutError) -> CommandResult:
     """Build the answer of a command that was refused or failed."""
     return CommandResult(id=command_id, ok=False, error=Failure.of(error))
-
-
-# --- schemas -------------------------------------------------------------------------------------------------------
-
-MESSAGES: dict[str, type[msgspec.Struct]] = {
-    "info": Info,
-    "state": CameraState,
-    "detections": Detections,
-    "events": EventMessage,
-    "telemetry": Telemetry,
-    "deploy": Deploy,
-    "update": Update,
-    "cmd": Command,
-    "result": CommandResult,
-    "cmd/model/deploy": ModelDeploy,
-    "cmd/model/cancel": ModelCancel,
-    "cmd/model/rollback": ModelRollback,
-    "cmd/model/list": ModelList,
-    "cmd/device/ping": DevicePing,
-    "cmd/camera/snapshot": CameraSnapshot,
-    "cmd/device/diagnose": DeviceDiagnose,
-}
-"""Topic (or ``cmd/<part>/<verb>`` for the arguments of a verb) → its message."""
-
-
-def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON Schema (2020-12) of every message, by its key in :data:`MESSAGES`."""
-    return {name: msgspec.json.schema(message) for name, message in MESSAGES.items()}

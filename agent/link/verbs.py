@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.errors import LookoutError
-from agent.link.messages import Arguments
+from agent.link.forms import Arguments
 
 _A = TypeVar("_A", bound=Arguments)
 

@@ -20,8 +20,8 @@ from agent.errors import DeploymentRefused
 from agent.link.backoff import Backoff
 from agent.link.client import Session, SessionStatistics
 from agent.link.commands import Router
+from agent.link.forms import DevicePing, ModelDeploy, ModelList, ModelRollback
 from agent.link.memory import Answered, Fresh, Pending
-from agent.link.messages import DevicePing, ModelDeploy, ModelList, ModelRollback
 from agent.link.outbox import MemoryOutbox
 from agent.link.probe import ProtocolMemory
 from agent.link.publisher import Publisher

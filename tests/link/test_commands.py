@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from agent.errors import StorageError
 from agent.link.commands import Router
+from agent.link.forms import DevicePing, ModelDeploy, ModelList, ModelRollback
 from agent.link.memory import Answered, Fresh, Pending
-from agent.link.messages import MAX_COMMAND_BYTES, DevicePing, ModelDeploy, ModelList, ModelRollback
+from agent.link.messages import MAX_COMMAND_BYTES
 from agent.link.topics import Topics
 from agent.link.verbs import Deferred, verb
 from agent.link.wire import Incoming

@@ -13,7 +13,6 @@ from agent.deploy.machine import State
 from agent.deploy.records import DeploymentStatus, Receipt
 from agent.errors import CommandError
 from agent.link.messages import (
-    MESSAGES,
     CameraState,
     Detections,
     LineState,
@@ -24,10 +23,10 @@ from agent.link.messages import (
     encode,
     event_message,
     failure,
-    json_schemas,
     latency_row,
     success,
 )
+from agent.link.schemas import MESSAGES, json_schemas
 from agent.telemetry.histogram import Histogram
 from agent.types import (
     CameraName,

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.link.messages import CameraState, DevicePing
+from agent.link.forms import DevicePing
+from agent.link.messages import CameraState
 from agent.link.outbox import MemoryOutbox
 from agent.link.publisher import Publisher
 from agent.link.topics import Topics

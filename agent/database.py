@@ -1,15 +1,19 @@
-"""The one SQLite file of the agent's durable facts: opening, migrating, and never being fatal.
+"""The SQLite files of the agent's durable facts: opening, migrating, and never being fatal.
 
-``synchronous=FULL`` with a persistent rollback journal: a transaction is on the disk when :meth:`Database.transaction`
-returns (its end is a synced overwrite, no folder entry is involved), readers need no second file, and an update needs
-no new blocks: a full disk rarely stops one. Any thread may use it, one lock; transactions are short and few. A damaged
-file, or one of a newer schema, is set aside and an empty one takes its place, loudly; where no file can be opened at
-all, one in memory does, and ``problem`` says so. SQLite's errors become :class:`StorageError` with the remedy.
+:data:`SAFE`, for what must be on the disk when :meth:`Database.transaction` returns: ``synchronous=FULL`` with a
+persistent rollback journal (its end is a synced overwrite, no folder entry is involved), readers need no second file,
+and an update needs no new blocks: a full disk rarely stops one. :data:`QUICK`, for what must survive a kill at once and
+a power cut a little later: a write-ahead log that is written without a flush; :meth:`Database.flush` makes it durable.
+
+Any thread may use it, one lock; transactions are short and few. A damaged file, or one of a newer schema, is set aside
+and an empty one takes its place, loudly; where no file can be opened at all, one in memory does, and ``problem`` says
+so. SQLite's errors become :class:`StorageError` with the remedy.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,10 +24,14 @@ import structlog
 from agent.atomic import sync_folder
 from agent.errors import StorageError
 
-log = structlog.get_logger(part="deploy")
+log = structlog.get_logger(part="storage")
 
 MAX_PAGES = 16384
 """Bound on the file: 64 MiB of 4 KiB pages."""
+
+SAFE = ("PRAGMA journal_mode=PERSIST", "PRAGMA synchronous=FULL")
+QUICK = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
+"""How a database is written; see the module."""
 
 _REMEDIES = (
     ("full", "free disk space"),
@@ -57,13 +65,21 @@ class Database:
     ``trouble``: why the latest transaction could not be written; None after one that could.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Sequence[str]], *, max_pages: int = MAX_PAGES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[Sequence[str]],
+        *,
+        max_pages: int = MAX_PAGES,
+        manner: Sequence[str] = SAFE,
+    ) -> None:
         self.path = path
         self.problem: str | None = None
         self.trouble: str | None = None
         self.fresh = False
         self._migrations = migrations
         self._max_pages = max_pages
+        self._manner = manner
         self._lock = threading.RLock()
         self._connection = self._open()
 
@@ -75,13 +91,13 @@ class Database:
             self.problem = self._set_aside(unusable)
         except sqlite3.Error as error:
             self.problem = f"{_in_words(self.path, error).message}; until then nothing is remembered over a restart"
-            log.critical("journal.in_memory", problem=self.problem)
+            log.critical("database.in_memory", problem=self.problem)
             return self._connect(":memory:")
         try:
             return self._connect(str(self.path))
         except (sqlite3.Error, _Unusable) as error:
             self.problem = f"{self.problem}; and no new one can be made: {error}; repair the disk"
-            log.critical("journal.in_memory", problem=self.problem)
+            log.critical("database.in_memory", problem=self.problem)
             return self._connect(":memory:")
 
     def _connect(self, name: str) -> sqlite3.Connection:
@@ -99,8 +115,8 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         try:
-            connection.execute("PRAGMA journal_mode=PERSIST")
-            connection.execute("PRAGMA synchronous=FULL")
+            for pragma in self._manner:
+                connection.execute(pragma)
             connection.execute(f"PRAGMA max_page_count={int(self._max_pages)}")
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -135,11 +151,12 @@ class Database:
         problem = f"{self.path}: {unusable}; it was set aside as {aside.name} and an empty one took its place"
         try:
             self.path.replace(aside)
-            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+            for left in ("journal", "wal", "shm"):
+                self.path.with_name(f"{self.path.name}-{left}").unlink(missing_ok=True)
             sync_folder(self.path.parent)
         except (OSError, StorageError) as error:
             problem = f"{self.path}: {unusable}; it cannot be set aside: {error}"
-        log.critical("journal.set_aside", problem=problem)
+        log.critical("database.set_aside", problem=problem)
         return problem
 
     @contextlib.contextmanager
@@ -168,6 +185,25 @@ class Database:
                 yield self._connection
             except sqlite3.Error as error:
                 raise _in_words(self.path, error) from error
+
+    def flush(self) -> None:
+        """Make durable what :data:`QUICK` has written so far. Not under the lock: others write meanwhile.
+
+        Raises :class:`StorageError`.
+        """
+        log_file = self.path.with_name(f"{self.path.name}-wal")
+        try:
+            fd = os.open(log_file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # nothing was written, or it is in memory
+            return
+        except OSError as error:
+            raise StorageError(f"{log_file}: cannot be flushed: {error.strerror}; check the disk") from error
+        try:
+            os.fdatasync(fd)
+        except OSError as error:
+            raise StorageError(f"{log_file}: cannot be flushed: {error.strerror}; check the disk") from error
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Close the file; idempotent."""
