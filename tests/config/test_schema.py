@@ -15,7 +15,7 @@ KEYS = describe.keys()
 WEIGHT = {"live": 0, "part": 1, "agent": 2}
 
 NEVER_REMOTE = [
-    "schema", "device.id", "paths", "paths.*", "cameras.*.source.path", "registry.url", "mqtt.host", "mqtt.port",
+    "schema", "paths", "paths.*", "cameras.*.source.path",
     "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.prefix", "mqtt.tls", "mqtt.tls.*",
     "registry.min_version",
     "registry.trust_clock",
