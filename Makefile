@@ -5,6 +5,8 @@ DEMO_VENV  ?= .venv-demo
 LOWEST_VENV ?= .venv-lowest
 TORCH_VENV ?= .venv-torch
 TENSORFLOW_VENV ?= .venv-tensorflow
+HOME_ASSISTANT_VENV ?= .venv-homeassistant
+HOME_ASSISTANT_PYTHON ?= python3.13
 PYTEST_ARGS ?=
 # Files are shared out among as many processes: most tests wait for real brokers and devices.
 JOBS       ?= 2
@@ -18,7 +20,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow lint format bench clean
+.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow test-home-assistant lint format docs bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-23s %s\n", $$1, $$2}'
@@ -74,6 +76,15 @@ test-export-torch: $(TORCH_VENV)/.ready ## its PyTorch half: parity, and ResNet-
 test-export-tensorflow: $(TENSORFLOW_VENV)/.ready ## its TensorFlow half: Keras and TFLite
 	@$(TENSORFLOW_VENV)/bin/python -m pytest -m tensorflow $(PYTEST_ARGS)
 
+# Home Assistant wants a newer Python than the agent does, and 500 MB.
+$(HOME_ASSISTANT_VENV)/.ready:
+	@$(HOME_ASSISTANT_PYTHON) -m venv $(HOME_ASSISTANT_VENV)
+	@$(HOME_ASSISTANT_VENV)/bin/pip install --quiet 'homeassistant>=2025.2' paho-mqtt aiohttp_cors aiohttp-fast-zlib
+	@touch $@
+
+test-home-assistant: $(VENV)/.ready $(HOME_ASSISTANT_VENV)/.ready ## the discovery message, judged by Home Assistant itself
+	@HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT_VENV)/bin/python $(BIN)/python -m pytest tests/link/test_discovery.py tests/integration/test_home_assistant.py $(PYTEST_ARGS)
+
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -84,8 +95,11 @@ format: $(VENV)/.ready ## let ruff write the style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.ready ## the reference pages, schemas and configs/agent.yaml, from the code (make test finds them stale)
+	@$(BIN)/python -m tools.reference
+
 bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, recovery, memory
 	@$(BIN)/lookout bench all $(BENCH_ARGS)
 
 clean: ## remove environments, caches and outputs
-	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) $(TORCH_VENV) $(TENSORFLOW_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) $(TORCH_VENV) $(TENSORFLOW_VENV) $(HOME_ASSISTANT_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

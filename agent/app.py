@@ -8,54 +8,80 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from agent import overview, settings
-from agent.announce import Announcer
+from agent import bundle, overview, rewiring, settings
+from agent.announce import Announcer, standing_topics
 from agent.capture.handle import CaptureHandle
 from agent.capture.pool import CapturePool
-from agent.clock import NS_PER_S, monotonic_ns
-from agent.config.layers import Loaded
-from agent.config.places import Places, device_id, places, prepare
+from agent.clock import NS_PER_S, monotonic_ns, utc_ms
+from agent.config.boot import Chosen, choose
+from agent.config.confirm import Vitals
+from agent.config.layers import load
+from agent.config.places import LOCK_NAME, Places, device_id, places, prepare
+from agent.config.record import ConfigRecord
+from agent.config.watch import FileWatch
 from agent.deploy.clockfloor import TrustedClock
 from agent.deploy.commands import CommandMemory
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
 from agent.deploy.ledger import TrustLedger
 from agent.deploy.optimised import OptimisedCache
+from agent.deploy.records import DeploymentStatus
+from agent.diagnose import Diagnoser
 from agent.errors import StorageError
 from agent.host import boot_id, describe, host_key
 from agent.inspect.client import InspectClient
 from agent.link.client import Session
 from agent.link.commands import Router
-from agent.link.outbox import MemoryOutbox
+from agent.link.discovery import Facts
+from agent.link.durable import DurableOutbox
 from agent.link.publisher import Publisher
+from agent.link.starts import claim_start
 from agent.link.topics import Topics
+from agent.link.wire import Incoming
+from agent.logs.afar import AskedLogs
 from agent.logs.children import forward
-from agent.logs.setup import configure, log_unhandled
+from agent.logs.setup import Logging, configure, log_unhandled
 from agent.loop.governor import Governor
 from agent.loop.pipeline import Pipeline
 from agent.loop.seeing import Seeing
+from agent.loop.setups import PipelineSetup
 from agent.process.child import Spawner
-from agent.rates import EVERY_S, SENSORS, Rates
+from agent.rates import EVERY_S, SENSORS, Limits, Rates
 from agent.readings import Readings
 from agent.registry.client import FetchClient
 from agent.registry.store import Store
 from agent.serve.handle import Workers
 from agent.snapshots import Snapshots
+from agent.steer.apply import Applier
+from agent.steer.frames import Frames
+from agent.steer.homeassistant import Announcements, HomeAssistant, HomeAssistantSettings
+from agent.steer.inforce import reported
+from agent.steer.pipelines import Pipelines
+from agent.steer.rows import Drawn, Told, names, rows
+from agent.steer.rows import Parts as TakingUp
+from agent.steer.standing import Standing
+from agent.steer.steward import Steward
+from agent.steer.vitals import vitals
 from agent.supervise.heartbeat import Heartbeat, Heartbeats
 from agent.supervise.local import LocalServer
 from agent.supervise.lock import StateLock
 from agent.supervise.notify import Notifier
+from agent.supervise.restart import start_again
 from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
 from agent.telemetry.probes import Probes, host_probes
 from agent.telemetry.reporter import Reporter
-from agent.types import CameraName, PipelineName
-from agent.verbs import table
+from agent.types import PipelineName
+from agent.verbs import config_rows, table
 from agent.versions import onnx_runtime, versions
 
 log = structlog.get_logger(part="agent")
@@ -64,29 +90,56 @@ PATIENCE_S = 15.0
 """A loop that neither got something done nor declared a wait for this long is late."""
 
 
-def run(loaded: Loaded) -> int:
-    """Run the agent until SIGTERM or SIGINT; return the exit code. Raises LookoutError where it cannot start."""
-    configure(loaded.config.logs.level, environ=os.environ)
-    log_unhandled()
-    stop = StopSignals()
-    folders = places(os.environ, loaded)
-    prepare(folders)
-    notifier = Notifier.from_environ(os.environ)
+RECORD_NAME = "config.db"
+
+
+def run(file: Path) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit code. Raises LookoutError where it cannot start.
+
+    A restart that was asked for ends it in the same order, and then takes the process over with a new agent.
+    """
     with ExitStack() as stack:
-        stack.enter_context(StateLock(folders.lock))
-        agent = Agent(loaded, folders, notifier, stack)
+        chosen = choose(file, os.environ, lambda state: record_in(state, file, stack))
+        loaded = chosen.loaded
+        logs = configure(loaded.config.logs, environ=os.environ, file=settings.log_file(loaded))
+        log_unhandled(logs)
+        stop = StopSignals()
+        folders = places(os.environ, loaded)
+        prepare(folders)
+        notifier = Notifier.from_environ(os.environ)
+        agent = Agent(chosen, folders, notifier, stack, logs=logs, restart=stop.restart)
         agent.start()
         number = stop.wait()
-        log.info("agent.stopping", signal=number.name)
-        notifier.stopping()
+        if number is None:
+            log.warning("agent.restarting", reason=stop.reason)
+            notifier.restarting()
+        else:
+            log.info("agent.stopping", signal=number.name)
+            notifier.stopping()
     log.info("agent.stopped")
+    if number is None and stop.may_start_again():
+        notifier.alive()  # the time that systemd gives begins anew
+        start_again()
     return 0
 
 
+def record_in(state: Path, file: Path, stack: ExitStack) -> ConfigRecord:
+    """Open what is remembered of the configuration, under the lock of the state folder.
+
+    Before the first start nothing is, and nothing is made for a file that is wrong. Raises LookoutError.
+    """
+    if not (state / RECORD_NAME).exists():
+        prepare(places(os.environ, load(file, os.environ)))
+    stack.enter_context(StateLock(state / LOCK_NAME))
+    record = ConfigRecord(state / RECORD_NAME)
+    stack.callback(record.close)
+    return record
+
+
 def boot_of(journal: Journal) -> int:
-    """Return the number of this start, which the journal counts only once the deployer has begun."""
+    """Return how many starts the journal has counted; this one counts only once the deployer has begun."""
     try:
-        return journal.boots() + 1
+        return journal.boots()
     except StorageError:  # the journal's own problem is told apart
         return 0
 
@@ -94,8 +147,21 @@ def boot_of(journal: Journal) -> int:
 class Agent:
     """Every part of one device. Built whole, then started; ``stack`` undoes it. Main thread only."""
 
-    def __init__(self, loaded: Loaded, folders: Places, notifier: Notifier, stack: ExitStack) -> None:
-        self._loaded = loaded
+    def __init__(
+        self,
+        chosen: Chosen,
+        folders: Places,
+        notifier: Notifier,
+        stack: ExitStack,
+        *,
+        logs: Logging,
+        restart: Callable[[str], None],
+    ) -> None:
+        """``restart`` ends the agent and starts it again, for the reason that it is given; any thread."""
+        self._restart = restart
+        self._logs = logs
+        self._chosen = chosen
+        self._loaded = loaded = chosen.loaded
         self._config = loaded.config
         self._folders = folders
         self._notifier = notifier
@@ -110,18 +176,39 @@ class Agent:
         self._clock = TrustedClock(self._journal, trust=self._config.registry.trust_clock)
         self._spawner = Spawner(forward)
         stack.callback(self._spawner.close)
+        logs.levels.listen(self._spawner.log_at)
         self._workers = Workers(self._spawner)
         stack.callback(self._workers.close)
-        self._publisher = Publisher(self._topics, MemoryOutbox(), pulse=self._beat("publisher"))
+        self._outbox = DurableOutbox(
+            folders.state / "outbox.db",
+            self._topics,
+            settings.outbox_limits(self._config),
+            pulse=self._beat("outbox"),
+        )
+        stack.callback(self._outbox.close)
+        self._publisher = Publisher(self._topics, self._outbox, pulse=self._beat("publisher"))
         self._capture = self._build_capture()
-        self._announcer = Announcer(self._publisher.publish, self._config.report)
+        self._announcer = Announcer(
+            self._publisher.publish, self._config.report, revision=lambda: self._steward.revision
+        )
         self._deployer = self._build_deployer()
-        self._boot = boot_of(self._journal)
+        self._boot = claim_start(
+            (self._outbox.database, self._journal.database), at_least=boot_of(self._journal), utc_ms=utc_ms()
+        )
         self._event_numbers = itertools.count(1)
-        self._pipelines = {PipelineName(name): self._build_pipeline(name) for name in self._config.pipelines}
+        self._pipelines = Pipelines(
+            {name: self._build_pipeline(name, setup) for name, setup in rewiring.setups(loaded).items()}
+        )
+        self._standing = Standing(folders.state / "standing.json")
         self._probes = Probes(host_probes(self._folders.state))
         self._rates = self._build_rates()
+        self._snapshots = self._build_snapshots()
+        self._asked_logs = AskedLogs(logs, self._publisher.publish)
+        self._home_assistant = self._build_home_assistant()
+        self._steward = self._build_steward()
+        self._watch = FileWatch(loaded.file, self._steward.file_changed, pulse=self._beat("config-watch"))
         self._router = self._build_router()
+        self._instance = secrets.token_hex(8)
         self._session = self._build_session()
         self._readings = self._build_readings()
         self._identity = overview.Identity(
@@ -131,7 +218,10 @@ class Agent:
             versions=versions(),
             pid=os.getpid(),
             host=describe(),
+            instance=self._instance,
         )
+        self._diagnoser = self._build_diagnoser()
+        self._reporter = self._build_reporter()
 
     # --- building ----------------------------------------------------------------------------------------------------
 
@@ -140,7 +230,7 @@ class Agent:
 
     def _build_capture(self) -> CaptureHandle | CapturePool:
         if self._config.capture.process == "per_camera":
-            return CapturePool(self._spawner, pulse=self._beat)
+            return CapturePool(self._spawner, pulse=self._beat, still=self._beats.remove)
         return CaptureHandle(self._spawner, pulse=self._beat("capture"))
 
     def _build_deployer(self) -> Deployer:
@@ -154,7 +244,7 @@ class Agent:
             fetch=self._fetch,
             workers=self._workers,
             settings=settings.deploy_settings(self._config, os.cpu_count() or 1),
-            report=self._announcer.deployment,
+            report=self._deployment,
             boot_id=boot_id(),
             host=f"{host_key()}; {runtime}",
             inspect=InspectClient(self._spawner),
@@ -164,77 +254,194 @@ class Agent:
             on_safe_mode=lambda why: self._notifier.status(self._line(why)),
         )
 
-    def _build_pipeline(self, name: str) -> Pipeline:
-        section = self._config.pipelines[name]
-        cameras = tuple(CameraName(camera) for camera in section.cameras)
-        return Pipeline(
-            PipelineName(name),
-            cameras,
-            in_flight=section.in_flight,
+    def _build_pipeline(self, name: PipelineName, setup: PipelineSetup) -> Pipeline:
+        return Pipeline.of(
+            name,
+            setup,
             capture=self._capture,
             events=self._deployer,
             sinks=self._announcer.sinks,
             health_sinks=self._announcer.health_sinks,
             heartbeat=self._beat(f"pipeline-{name}"),
-            seeing=Seeing(
-                settings.seeing_settings(self._config, name), next_id=self._event_id, tell=self._announcer.event
-            ),
-            lossless=settings.lossless_cameras(self._config) & set(cameras),
-            plans=settings.camera_plans(self._config, cameras),
+            seeing=Seeing(setup.seeing, next_id=self._event_id, tell=self._announcer.event),
         )
 
     def _build_rates(self) -> Rates:
         governed = settings.governor_settings(self._config)
         return Rates(
-            {
-                name: settings.camera_plans(self._config, map(CameraName, self._config.pipelines[name].cameras))
-                for name in self._pipelines
-            },
+            rewiring.plans(self._loaded),
             None if governed is None else Governor(governed),
             read=lambda: self._probes.read(SENSORS),
             cores=os.cpu_count() or 1,
-            limit=lambda name, limits: self._pipelines[name].limit(limits),
+            limit=self._limit,
             changed=self._announcer.changed,
         )
+
+    def _limit(self, name: PipelineName, limits: Limits) -> None:
+        """Bound the frame rates of a pipeline's cameras; one that was removed meanwhile has none."""
+        pipeline = self._pipelines.get(name)
+        if pipeline is not None:
+            pipeline.limit(limits)
 
     def _build_router(self) -> Router:
         rows = table(
             self._deployer,
-            tuple(self._pipelines),
+            self._pipelines.names,
             device=self._device,
             uptime_s=self._uptime_s,
-            snapshot=self._build_snapshots().take,
-            why_not=lambda: overview.why_not_of(self._readings.pipeline_statistics()),
+            snapshot=self._snapshots.take,
+            diagnose=lambda args: self._diagnoser.diagnose(args),
+            logs=self._asked_logs,
+            restart=self._start_again,
+            may_restart=lambda: self._steward.loaded.config.remote.restart,
+            refuse_managed=self._steward.refuse_managed,
         )
         return Router(
             self._topics,
-            rows,
+            (*rows, *config_rows(self._steward)),
             memory=CommandMemory(self._journal.database),
             publish=self._publisher.publish,
             utc_ms=self._clock.utc_ms,
             groups=self._config.device.groups,
-            pulse=self._beat("commands"),
+            beat=self._beat,
         )
 
-    def _build_snapshots(self) -> Snapshots:
-        watched = {
-            CameraName(camera): self._pipelines[PipelineName(name)]
-            for name, pipeline in self._config.pipelines.items()
-            for camera in pipeline.cameras
-        }
-        return Snapshots(watched, self._publisher.publish, zones=settings.overlay_zones(self._config))
+    def _build_steward(self) -> Steward:
+        return Steward(
+            self._chosen,
+            environ=os.environ,
+            applier=self._build_applier(),
+            vitals=self._vitals,
+            deployments=self._deployer,
+            publish=self._publisher.publish,
+            restart=self._restart,
+            drained=self._publisher.wait_idle,
+            pulse=self._beat("config"),
+        )
 
-    def _build_session(self) -> Session | None:
-        """Return the session with the broker, None where no broker is configured."""
-        if self._config.mqtt.host is None:
-            return None
+    def _build_applier(self) -> Applier:
+        """Return what has every part take up another configuration."""
+        booted = self._loaded
+        made = rewiring.records(booted, state=self._folders.state, cores=os.cpu_count() or 1, announced=self._announced)
+        frames = Frames(
+            capture=self._capture,
+            pipelines=self._pipelines,
+            deployer=self._deployer,
+            make=self._build_pipeline,
+            still=lambda name: self._beats.remove(f"pipeline-{name}"),
+            opened=rewiring.openings(booted),
+            told=rewiring.setups(booted),
+        )
+        parts = TakingUp(
+            frames=frames,
+            logs=self._logs.reconfigure,
+            trust_clock=lambda trust: self._clock.reconfigure(trust=trust),
+            access=self._fetch.reconfigure,
+            rates=self._rates.reconfigure,
+            drawn=self._draw,
+            report=self._announcer.reconfigure,
+            telemetry_s=lambda every_s: self._reporter.set_interval(every_s),
+            expect=self._expect,
+            groups=self._regroup,
+            outbox=self._outbox.reconfigure,
+            home_assistant=self._reannounce,
+            broker=lambda mqtt: self._session.reconfigure(mqtt),
+        )
+        return Applier(booted, rows(parts, made, booted), settled=self._settled)
+
+    def _draw(self, drawn: Drawn) -> None:
+        watched, zones = drawn
+        self._snapshots.reconfigure({camera: self._pipelines[name] for camera, name in watched.items()}, zones)
+
+    def _expect(self, told: Told, before: Callable[[frozenset[str]], frozenset[str]] | None = None) -> None:
+        """Tell of these cameras and pipelines only; ``before`` says what a former start may have left at the broker."""
+        topics = standing_topics(*told)
+        if before is None:
+            self._standing.change(topics)
+        self._announcer.expect(topics, before=frozenset() if before is None else before(topics))
+
+    def _regroup(self, groups: tuple[str, ...]) -> None:
+        self._identity = replace(self._identity, groups=groups)
+        self._session.reroute(self._routes(self._router.regroup(groups)))
+
+    def _reannounce(self, wanted: HomeAssistantSettings) -> None:
+        self._home_assistant.reconfigure(wanted)
+        self._session.reroute(self._routes(self._router.routes()))
+
+    def _settled(self) -> None:
+        """Say what the device is now."""
+        self._notifier.status(self._line(self._deployer.safe_mode))
+        self._announcer.changed()
+
+    def _vitals(self) -> Vitals:
+        """Return how the device does, for the probation of a change; any thread."""
+        return vitals(
+            monotonic_ns(), self._session.statistics(), self._readings.pipeline_statistics(), self._rates.limits()
+        )
+
+    def _deployment(self, status: DeploymentStatus) -> None:
+        self._announcer.deployment(status)
+        self._steward.deployment(status)
+
+    def _routes(self, commands: Mapping[str, Callable[[Incoming], None]]) -> dict[str, Callable[[Incoming], None]]:
+        """Return all that is subscribed to, and who takes it."""
+        own = {self._topics.absolute("desired"): self._steward.desired}
+        return {**commands, **own, **self._home_assistant.routes()}
+
+    def _start_again(self, reason: str) -> None:
+        """End and start again, on an order: a change on probation is not to blame for that."""
+        self._steward.plan_restart()
+        self._restart(reason)
+
+    def _build_snapshots(self) -> Snapshots:
+        watched, zones = rewiring.drawn(self._loaded)
+        return Snapshots(
+            {camera: self._pipelines[name] for camera, name in watched.items()}, self._publisher.publish, zones=zones
+        )
+
+    def _build_home_assistant(self) -> HomeAssistant:
+        host = describe()
+        self._announced = Facts(
+            device=self._device,
+            root=self._topics.root,
+            model=self._config.device.klass or str(host["board"] or host["machine"]),
+            version=versions().get("lookout-agent", "0"),
+            rows=settings.host_rows(self._probes.had()),
+            healthy=tuple(overview.HEALTHY),
+            trouble=tuple(overview.TROUBLE),
+        )
+        return HomeAssistant(
+            settings.home_assistant_settings(self._config, self._announced),
+            self._publisher.publish,
+            Announcements(self._folders.state / "homeassistant.json"),
+            pulse=self._beat("homeassistant"),
+        )
+
+    def _build_session(self) -> Session:
+        """Return the session with the broker; it waits for one where none is configured."""
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         return Session(
-            self._config.mqtt,
+            settings.broker(self._loaded),
             self._topics,
             self._publisher,
-            routes=self._router.routes(),
-            listeners=(self._announcer.session,),
+            routes=self._routes(self._router.routes()),
+            listeners=(self._announcer.session, self._home_assistant.session),
             pulse=self._beat("mqtt"),
+            credentials=Path(credentials) if credentials else None,
+            instance=self._instance,
+        )
+
+    def _build_reporter(self) -> Reporter:
+        return Reporter(
+            self._publisher.publish,
+            self._probes,
+            interval_s=self._config.report.telemetry_s,
+            pipelines=self._readings.pipeline_statistics,
+            link=self._readings.link,
+            pulse=self._beat("telemetry"),
+            governor=self._rates.row,
+            chore=self._rates.look,
+            chore_s=EVERY_S,
         )
 
     def _build_readings(self) -> Readings:
@@ -247,11 +454,35 @@ class Agent:
             workers=self._workers,
             journal=self._journal,
             root=self._folders.state / "registry" / "root.json",
-            registry_url=self._config.registry.url,
+            registry_url=lambda: self._steward.loaded.config.registry.url,
             uptime_s=self._uptime_s,
             distrust=lambda: self._fetch.distrust,
             clock_doubt=self._clock.doubt,
+            unlogged=lambda: self._logs.statistics().problem,
             governed=self._rates.problem,
+            boot=self._boot,
+            config=lambda: self._steward.now,
+            config_problem=lambda: self._chosen.record.problem or self._watch.problem,
+        )
+
+    def _build_diagnoser(self) -> Diagnoser:
+        parts = bundle.Parts(
+            identity=self._identity,
+            readings=self._readings,
+            loaded=lambda: self._steward.loaded,
+            journal=self._journal,
+            publisher=self._publisher,
+            router=self._router,
+            logs=self._logs,
+            beats=self._beats,
+            clock_doubt=self._clock.doubt,
+            more={"reported": lambda: reported(self._steward.now)},
+        )
+        return Diagnoser(
+            bundle.sections(parts),
+            why_not=lambda: overview.why_not_of(self._readings.pipeline_statistics()),
+            logs=self._logs.ring.tail,
+            snapshot=self._snapshots.take,
         )
 
     def _event_id(self) -> str:
@@ -268,21 +499,25 @@ class Agent:
 
         The local socket comes first of all: where another agent has it, nothing was done yet.
         """
-        self._begin(LocalServer(self._folders.socket, {"status": self._status}))
-        if self._session is not None:
-            self._begin(self._session)
+        self._logs.start(self._beat("logs"))
+        self._stack.callback(self._logs.stop)
+        self._begin(LocalServer(self._folders.socket, {"status": self._status}, {"logs": self._asked_logs.answer}))
+        self._begin(self._outbox)
+        self._begin(self._session)
         self._begin(self._publisher)
+        self._begin(self._home_assistant)
         self._capture.start()
         self._stack.callback(self._capture.close)
-        for pipeline in self._pipelines.values():
-            self._begin(pipeline)
+        self._begin(self._pipelines)
+        self._expect(names(self._loaded), before=self._standing.begin)
         self._announcer.start(lambda: overview.info(self._identity, self._readings.take()))
         self._stack.callback(self._announcer.close)
         self._deployer.start(settings.pipeline_settings(self._loaded), self._pipelines)
         self._stack.callback(self._deployer.stop)
-        for name, pipeline in self._pipelines.items():
-            for camera in self._config.pipelines[name].cameras:
-                self._capture.open(CameraName(camera), settings.source_of(self._loaded, CameraName(camera)), pipeline)
+        for camera, opening in rewiring.openings(self._loaded).items():
+            self._capture.open(camera, opening.source, self._pipelines[opening.pipeline])
+        self._begin(self._watch)
+        self._begin(self._steward)
         self._begin(self._router)
         self._begin_reporting()
         log.info("agent.started", device=self._device, cameras=len(self._config.cameras))
@@ -292,25 +527,14 @@ class Agent:
         self._stack.callback(part.stop)
 
     def _begin_reporting(self) -> None:
-        self._begin(
-            Reporter(
-                self._publisher.publish,
-                self._probes,
-                interval_s=self._config.report.telemetry_s,
-                pipelines=self._readings.pipeline_statistics,
-                link=self._readings.link,
-                pulse=self._beat("telemetry"),
-                governor=self._rates.row,
-                chore=self._rates.look,
-                chore_s=EVERY_S,
-            )
-        )
+        self._begin(self._reporter)
         self._begin(Watchdog(self._beats, self._notifier))
         self._notifier.ready(self._line(self._deployer.safe_mode))
 
     def _line(self, safe_mode: str | None) -> str:
         """Return what systemd shows in a line."""
-        line = f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines"
+        config = self._steward.loaded.config
+        line = f"{len(config.cameras)} cameras, {len(config.pipelines)} pipelines"
         return f"{line}; {safe_mode}" if safe_mode else line
 
     def _status(self) -> object:

@@ -6,6 +6,7 @@ Nothing heavy may be imported here, because this module is loaded into the agent
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
 from pathlib import Path
@@ -38,6 +39,15 @@ OptionalConfig = Annotated[
     Path | None, typer.Option("-c", "--config", help="The agent's configuration file.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class LogLevel(str, enum.Enum):
+    """What may be said for a level."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def main() -> None:
@@ -81,12 +91,11 @@ def run(config: ConfigOption) -> None:
 
     Example: lookout run -c /etc/lookout/agent.yaml
     """
-    loaded = _load(config)
     import agent.lean  # noqa: F401 - before anything that imports structlog: it keeps Rich out
 
     from agent.app import run as run_agent
 
-    raise typer.Exit(run_agent(loaded))
+    raise typer.Exit(run_agent(config))
 
 
 @app.command()
@@ -125,6 +134,32 @@ def status(
 
     path = socket or present.socket_path(os.environ, None if config is None else _load(config))
     raise typer.Exit(present.status(path, as_json=json))
+
+
+@app.command()
+def logs(
+    config: OptionalConfig = None,
+    socket: Annotated[Path | None, typer.Option("--socket", help="The agent's socket.", show_default=False)] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is logged from now on.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, max=1000, help="Most lines that were kept.")] = 50,
+    level: Annotated[LogLevel, typer.Option("--level", help="Least level that is shown.")] = LogLevel.DEBUG,
+    part: Annotated[
+        str | None, typer.Option("--part", help="Only this part of the agent, or this child.", show_default=False)
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", help="Only records with this text in them.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what the running agent logged of late; older lines are in the journal or in logs.file.
+
+    Examples: lookout logs -f --level warning · lookout logs --part deploy --json
+    """
+    from agent.supervise import present, presentlogs
+
+    path = socket or present.socket_path(os.environ, None if config is None else _load(config))
+    asked = presentlogs.Asked(lines, level.value, part, grep, follow)
+    raise typer.Exit(presentlogs.logs(path, asked, as_json=json))
 
 
 @app.command()

@@ -23,6 +23,8 @@ class LookoutError(Exception):
     """
 
     code: ClassVar[str] = "error"
+    problems: tuple[Problem, ...] = ()
+    """Each thing that is wrong, where the error is about several."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)

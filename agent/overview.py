@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.deploy.records import DeploymentStatus
-from agent.link.client import SessionStatistics
 from agent.link.messages import Info, ModelInfo, Trust
+from agent.link.standing import SessionStatistics
 from agent.loop.records import CameraStatistics, PipelineStatistics
-from agent.supervise.status import BrokerStatus, CameraStatus, PipelineStatus, Status
+from agent.steer.inforce import InForce
+from agent.supervise.status import BrokerStatus, CameraStatus, ConfigStatus, PipelineStatus, Status
 from agent.types import CameraName, Digest, PipelineName
 from agent.vision.whynot import Facts, WhyNot, why_not
 
@@ -32,6 +33,7 @@ class Identity:
     versions: Mapping[str, str]
     pid: int
     host: Mapping[str, str | int | float | None]
+    instance: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Reading:
     boot: int = 0
     providers: tuple[str, ...] = ()
     runs_on: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
+    config: InForce | None = None
 
 
 def degraded(reading: Reading) -> tuple[str, ...]:
@@ -73,11 +76,15 @@ def degraded(reading: Reading) -> tuple[str, ...]:
             for condition in camera.conditions
             if condition in TROUBLE
         ]
+    if reading.config is not None and reading.config.file:
+        found.append(f"configuration: {reading.config.file}")
     if reading.session is not None and reading.session.state != "connected":
         why = reading.session.last_error.message if reading.session.last_error else "not connected yet"
         found.append(f"broker {reading.session.broker}: {why}")
     if reading.session is not None and reading.session.duplicate_device_id:
         found.append("broker: another client uses this device's id; give each device a device.id of its own")
+    if reading.session is not None and reading.session.credentials_problem:
+        found.append(f"broker: {reading.session.credentials_problem}")
     return tuple(found)
 
 
@@ -101,6 +108,21 @@ def status(identity: Identity, reading: Reading) -> Status:
         broker=_broker(reading),
         degraded=degraded(reading),
         memory_mb={name: round(mb, 1) for name, mb in reading.memory_mb.items()},
+        config=None if reading.config is None else config_status(reading.config),
+    )
+
+
+def config_status(now: InForce) -> ConfigStatus:
+    """Return how the configuration stands."""
+    return ConfigStatus(
+        revision=now.revision,
+        state=now.state,
+        reason=now.reason,
+        until=None if now.pending is None else now.pending.until,
+        needs_confirm=now.pending is not None and now.pending.needs_confirm,
+        desired=(now.overlay.epoch, now.overlay.version),
+        restart_needed=now.restart_needed,
+        errors=tuple(f"{error.path}: {error.message}".removeprefix(": ") for error in (*now.errors, *now.models)),
     )
 
 
@@ -197,6 +219,7 @@ def info(identity: Identity, reading: Reading) -> Info:
         models=models,
         boot=reading.boot,
         session=reading.session.session if reading.session else 0,
+        instance=identity.instance,
         protocol=(reading.session.protocol or "") if reading.session else "",
         trust=reading.trust,
         warnings=degraded(reading),

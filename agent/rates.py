@@ -7,6 +7,7 @@ anew each time, so that a clock that jumps is right from the next look on.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -14,7 +15,7 @@ import structlog
 
 from agent.clock import monotonic_ns
 from agent.link.messages import GovernorRow
-from agent.loop.governor import Governed, Governor, Strain
+from agent.loop.governor import Governed, Governor, GovernorSettings, Strain
 from agent.loop.plan import CameraPlan, rate_limit
 from agent.types import CameraName, PipelineName
 
@@ -52,6 +53,7 @@ class Rates:
         changed: Callable[[], None] = lambda: None,
         minute: Callable[[], int] = local_minute,
     ) -> None:
+        self._lock = threading.Lock()
         self._plans = plans
         self._governor = governor
         self._read = read
@@ -67,12 +69,32 @@ class Rates:
 
     def look(self) -> None:
         """Look at host and clock, and tell the pipelines what changed. The telemetry's thread."""
-        self._govern()
+        with self._lock:
+            self._govern()
+            self._tell()
+
+    def reconfigure(self, plans: Plans, governor: GovernorSettings | None) -> None:
+        """Go by other plans and bounds, at once; any thread. The pipelines know their cameras already."""
+        with self._lock:
+            self._told = {
+                name: limits for name, limits in self._told.items() if self._plans.get(name) == plans.get(name)
+            }
+            self._plans = plans
+            if governor is None:
+                self._governor, self._governed, self._senses = None, Governed(), False
+            elif self._governor is None:
+                self._governor = Governor(governor)
+            else:
+                self._governor.reconfigure(governor)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell each pipeline whose cameras are bounded otherwise than it was told."""
         minute = self._minute()
         for name, cameras in self._plans.items():
             limits = {camera: rate_limit(plan, minute, self._governed.max_fps) for camera, plan in cameras.items()}
-            if limits != self._told[name]:
-                self._told[name] = limits
+            if limits != self._told.get(name):
+                self._told = {**self._told, name: limits}
                 log.info("rates.limited", pipeline=name, fps=limits)
                 self._limit(name, limits)
 
@@ -81,6 +103,10 @@ class Rates:
         if self._governor is None or not self._senses:
             return None
         return GovernorRow(self._governed.level, self._governed.reason, self._governed.max_fps)
+
+    def limits(self) -> Limits:
+        """Return the frame rate that each camera is held to now, None: to none. Any thread."""
+        return {camera: fps for limits in tuple(self._told.values()) for camera, fps in limits.items()}
 
     def problem(self) -> str | None:
         """Say why the device works less; None where it does not. Any thread."""

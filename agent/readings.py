@@ -10,15 +10,17 @@ from agent.capture.handle import CaptureHandle
 from agent.capture.pool import CapturePool
 from agent.deploy.deployer import Deployer
 from agent.deploy.journal import Journal
-from agent.errors import LookoutError, StorageError
+from agent.errors import LookoutError
 from agent.link.client import Session
 from agent.link.messages import Trust
 from agent.link.publisher import Publisher
+from agent.link.standing import SessionStatistics
 from agent.loop.pipeline import Pipeline
 from agent.loop.records import PipelineStatistics
 from agent.overview import Reading
 from agent.process.memory import pss_bytes
 from agent.serve.handle import Workers
+from agent.steer.inforce import InForce
 from agent.types import MB, PipelineName
 
 
@@ -28,19 +30,26 @@ class Readings:
 
     pipelines: Mapping[PipelineName, Pipeline]
     deployer: Deployer
-    session: Session | None
+    session: Session
     publisher: Publisher
     capture: CaptureHandle | CapturePool
     workers: Workers
     journal: Journal
     root: Path
-    registry_url: str | None
+    registry_url: Callable[[], str | None]
     uptime_s: Callable[[], float]
     distrust: Callable[[], LookoutError | None] = lambda: None
     """Why the registry was not believed when it was last asked."""
     clock_doubt: Callable[[], str | None] = lambda: None
+    unlogged: Callable[[], str | None] = lambda: None
+    """Why log lines are lost."""
     governed: Callable[[], str | None] = lambda: None
     """Why the device works less than it could."""
+    boot: int = 0
+    """The number of this start."""
+    config: Callable[[], InForce | None] = lambda: None
+    config_problem: Callable[[], str | None] = lambda: None
+    """Why what is to be remembered of the configuration may not be."""
 
     def take(self) -> Reading:
         """Look at all of them once."""
@@ -49,15 +58,26 @@ class Readings:
         return Reading(
             pipelines={reading.pipeline: reading for reading in self.pipeline_statistics()},
             deployments=self.deployer.status(),
-            session=None if self.session is None else self.session.statistics(),
+            session=self._session(),
             queued=outbox.waiting + outbox.unacknowledged,
             uptime_s=self.uptime_s(),
             memory_mb=self.memory_mb(),
             trust=self._trust(),
             problems=tuple(
-                filter(None, (f"journal: {problem}" if problem else None, self.deployer.safe_mode, self.governed()))
+                filter(
+                    None,
+                    (
+                        f"journal: {problem}" if problem else None,
+                        f"outbox: {outbox.problem}" if outbox.problem else None,
+                        f"log: {unlogged}" if (unlogged := self.unlogged()) else None,
+                        f"configuration: {record}" if (record := self.config_problem()) else None,
+                        self.deployer.safe_mode,
+                        self.governed(),
+                    ),
+                )
             ),
-            boot=self._boot(),
+            boot=self.boot,
+            config=self.config(),
             providers=self.workers.providers(),
             runs_on={worker.release.digest: worker.ready.providers for worker in self.workers.living()},
         )
@@ -69,7 +89,7 @@ class Readings:
     def link(self) -> dict[str, int]:
         """Return the counters of what goes to the broker."""
         publisher = self.publisher.statistics()
-        outbox, session = publisher.outbox, self.session.statistics() if self.session else None
+        outbox, session = publisher.outbox, self.session.statistics()
         return {
             "published": publisher.published,
             "sent": publisher.sent,
@@ -77,9 +97,13 @@ class Readings:
             "waiting": outbox.waiting,
             "unacknowledged": outbox.unacknowledged,
             "expired": outbox.expired,
-            "dropped": outbox.dropped + outbox.dropped_durable + publisher.refused_by_inbox,
-            "sessions": session.session if session else 0,
-            "failures": session.failures if session else 0,
+            "dropped": outbox.dropped + outbox.dropped_durable + outbox.aged + publisher.refused_by_inbox,
+            "dropped_durable": outbox.dropped_durable,
+            "dropped_aged": outbox.aged,
+            "unsaved": outbox.unsaved,
+            "flushes": outbox.flushes,
+            "sessions": session.session,
+            "failures": session.failures,
         }
 
     def memory_mb(self) -> dict[str, float]:
@@ -87,14 +111,13 @@ class Readings:
         found = {"agent": pss_bytes("self") / MB, "capture": self.capture.memory_bytes() / MB}
         return found | {worker.name: worker.memory_bytes() / MB for worker in self.workers.living()}
 
-    def _boot(self) -> int:
-        try:
-            return self.journal.boots()
-        except StorageError:  # the journal's own problem is told apart
-            return 0
+    def _session(self) -> SessionStatistics | None:
+        """Return where the session stands; None where no broker is configured."""
+        found = self.session.statistics()
+        return None if found.state == "off" else found
 
     def _trust(self) -> Trust:
-        if self.registry_url is None:
+        if self.registry_url() is None:
             return Trust("off", "registry.url is not set: nothing new can be deployed")
         if not self.root.exists():
             return Trust("not_provisioned", "run lookout provision --root root.json: nothing new can be deployed")

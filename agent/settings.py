@@ -12,30 +12,38 @@ import msgspec
 
 from agent.config.layers import Loaded
 from agent.config.schema import (
+    CREDENTIAL,
     Camera,
     Config,
     DeviceSource,
     FileSource,
     GstreamerSource,
     ImagesSource,
+    Mqtt,
     PatternSource,
     PicameraSource,
     Shape,
+    Tls,
     UrlSource,
     Zone,
     inference_threads,
 )
 from agent.deploy.loading import CPU
 from agent.deploy.records import DeploySettings, PipelineSettings
+from agent.link.discovery import Facts, HostRow, Watched
+from agent.link.durable import OutboxLimits
 from agent.loop.governor import GovernorSettings
 from agent.loop.plan import CameraPlan, Quiet
 from agent.loop.seeing import SeeingSettings
+from agent.loop.setups import CameraSetup, PipelineSetup
 from agent.process.messages import MotionSpec, OverlayZone, RegistryAccess, SourceSpec, View
+from agent.steer.homeassistant import HomeAssistantSettings
+from agent.telemetry.probes import Probe
 from agent.types import MB, CameraName, PipelineName
 from agent.vision.filters import Limits
 from agent.vision.gate import GateSettings
+from agent.vision.places import ZoneSpec
 from agent.vision.track import TrackSettings
-from agent.vision.zones import ZoneSpec
 
 
 def source_of(loaded: Loaded, camera: CameraName) -> SourceSpec:
@@ -91,6 +99,18 @@ def governor_settings(config: Config) -> GovernorSettings | None:
         steps_fps=section.steps_fps,
         settle_s=section.settle_s,
         recover_s=section.recover_s,
+    )
+
+
+def outbox_limits(config: Config) -> OutboxLimits:
+    """Return what may wait on the disk; without a broker nothing does."""
+    section = config.outbox
+    return OutboxLimits(
+        max_bytes=round(section.max_mb * MB),
+        max_age_s=section.max_age_h * 3600,
+        flush_ms=section.flush_ms,
+        drain_per_s=section.drain_per_s,
+        writes=config.mqtt.host is not None,
     )
 
 
@@ -243,6 +263,15 @@ def seeing_settings(config: Config, pipeline: str) -> SeeingSettings:
     )
 
 
+def pipeline_setup(config: Config, pipeline: str) -> PipelineSetup:
+    """Return all that a pipeline is told."""
+    section = config.pipelines[pipeline]
+    lossless = lossless_cameras(config)
+    plans = camera_plans(config, map(CameraName, section.cameras))
+    cameras = {name: CameraSetup(plan, name in lossless) for name, plan in plans.items()}
+    return PipelineSetup(cameras, section.in_flight, seeing_settings(config, pipeline))
+
+
 def zone_spec(name: str, zone: Zone) -> ZoneSpec:
     """Return a zone, a line or a mask of objects."""
     return ZoneSpec(
@@ -258,6 +287,58 @@ def zone_spec(name: str, zone: Zone) -> ZoneSpec:
 
 def _limits(shape: Shape, score: float = 0.0) -> Limits:
     return Limits(score, shape.min_area, shape.max_area, shape.min_ratio, shape.max_ratio)
+
+
+def home_assistant_settings(config: Config, device: Facts) -> HomeAssistantSettings:
+    """Return as what the device is announced; ``device`` says of it what is not in the configuration."""
+    section = config.home_assistant
+    cameras = tuple(
+        _watched(config, camera, zones=pipeline.tracking.enabled)
+        for pipeline in config.pipelines.values()
+        for camera in pipeline.cameras
+    )
+    facts = msgspec.structs.replace(device, cameras=cameras, pipelines=tuple(config.pipelines))
+    return HomeAssistantSettings(section.prefix, facts if section.enabled else None)
+
+
+def _watched(config: Config, camera: str, *, zones: bool) -> Watched:
+    mine = {name: zone for name, zone in config.zones.items() if zone.camera == camera and not zone.ignore and zones}
+    return Watched(
+        camera,
+        zones=tuple(name for name, zone in mine.items() if zone.polygon),
+        lines=tuple(name for name, zone in mine.items() if zone.line),
+    )
+
+
+def host_rows(probes: Iterable[Probe]) -> tuple[HostRow, ...]:
+    """Return telemetry's rows as Home Assistant is told of them."""
+    return tuple(
+        HostRow(probe.key, probe.name or probe.key, probe.unit, probe.device_class, probe.shown) for probe in probes
+    )
+
+
+def log_file(loaded: Loaded) -> Path | None:
+    """Return the file to log to besides, None where none is configured."""
+    name = loaded.config.logs.file
+    return None if name is None else loaded.path_of(name)
+
+
+def broker(loaded: Loaded) -> Mqtt:
+    """Return how the broker is reached; relative paths start from the configuration's folder, credentials stay."""
+    mqtt = loaded.config.mqtt
+
+    def resolved(section: Mqtt | Tls, *names: str) -> dict[str, str]:
+        named = {name: getattr(section, name) for name in names}
+        return {
+            name: text if text.startswith(CREDENTIAL) else str(loaded.path_of(text))
+            for name, text in named.items()
+            if text is not None
+        }
+
+    tls = mqtt.tls
+    if tls is not None:
+        tls = tls.model_copy(update=resolved(tls, "ca_file", "cert_file", "key_file"))
+    return mqtt.model_copy(update={"tls": tls, **resolved(mqtt, "username_file", "password_file")})
 
 
 def registry_access(loaded: Loaded, state: Path) -> RegistryAccess:

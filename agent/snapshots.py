@@ -7,7 +7,7 @@ and camera are made, whoever asks; each is bounded in size. Privacy masks are ca
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -64,9 +64,18 @@ class Snapshots:
         self._lock = threading.Lock()
         self._limiter = RateLimiter(PER_SECOND)
 
+    def reconfigure(
+        self, pipelines: Mapping[CameraName, Pictured], zones: Mapping[CameraName, tuple[OverlayZone, ...]]
+    ) -> None:
+        """Know these cameras and zones from now on; any thread."""
+        with self._lock:
+            self._pipelines, self._zones = pipelines, zones
+
     def take(self, args: CameraSnapshot) -> Deferred:
         """Do what ``camera/snapshot`` asks. Raises :class:`CommandError`, :class:`CameraError`."""
-        camera = self._chosen(args.camera)
+        with self._lock:
+            pipelines, zones = self._pipelines, self._zones
+        camera = _chosen(args.camera, tuple(pipelines))
         with self._lock:
             allowed = self._limiter.allows(camera, self._now_ns())
         if not allowed:
@@ -79,9 +88,9 @@ class Snapshots:
             else:
                 answer.answer(self.tell(outcome))
 
-        zones = self._zones.get(camera, ()) if args.boxes else ()
-        self._pipelines[camera].picture(
-            Wish(camera, taken, boxes=args.boxes, zones=zones, max_width=args.max_width, max_bytes=MAX_BYTES)
+        drawn = zones.get(camera, ()) if args.boxes else ()
+        pipelines[camera].picture(
+            Wish(camera, taken, boxes=args.boxes, zones=drawn, max_width=args.max_width, max_bytes=MAX_BYTES)
         )
         return answer
 
@@ -94,12 +103,12 @@ class Snapshots:
         at = rfc3339(frame.at_utc_ms)
         return SnapshotTaken(frame.camera, topic, at, size, len(picture.jpeg), picture.boxes)
 
-    def _chosen(self, name: str | None) -> CameraName:
-        known = ", ".join(self._pipelines)
-        if name is None and len(self._pipelines) == 1:
-            return next(iter(self._pipelines))
-        found = next((camera for camera in self._pipelines if camera == name), None)
-        if found is None:
-            what = "is missing and this device has several" if name is None else f"{name!r} is no camera of this device"
-            raise CommandError(f"args.camera: {what}; it has {known}", field="args.camera")
-        return found
+
+def _chosen(name: str | None, cameras: Sequence[CameraName]) -> CameraName:
+    if name is None and len(cameras) == 1:
+        return cameras[0]
+    found = next((camera for camera in cameras if camera == name), None)
+    if found is None:
+        what = "is missing and this device has several" if name is None else f"{name!r} is no camera of this device"
+        raise CommandError(f"args.camera: {what}; it has {', '.join(cameras)}", field="args.camera")
+    return found

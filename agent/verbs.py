@@ -1,31 +1,54 @@
 """The verbs of this release: a row each, with the deployments and the device they act on.
 
-Handlers run on ``lookout-commands`` and return at once: ``model/deploy`` and ``model/rollback`` answer when the request
-is journalled, and what becomes of it shows on ``deploy/<pipeline>``.
+Handlers run on ``lookout-command-…`` and return soon: ``model/deploy`` and ``model/rollback`` answer when the request
+is journalled, and what becomes of it shows on ``deploy/<pipeline>``, with its progress, asked for or not.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from agent.deploy.later import share_ms
 from agent.deploy.records import Accepted, DeployOptions, StoredModel
+from agent.diagnose import Diagnosis
 from agent.errors import CommandError
 from agent.link.forms import (
     CameraSnapshot,
+    ConfigConfirm,
+    ConfigGet,
+    ConfigPatch,
+    ConfigRevert,
     DeviceDiagnose,
     DevicePing,
+    DeviceRestart,
+    LogsLevel,
+    LogsTail,
     ModelCancel,
     ModelDeploy,
     ModelList,
     ModelRollback,
 )
-from agent.link.verbs import Deferred, Verb, verb
-from agent.types import CameraName, PipelineName
-from agent.vision.whynot import WhyNot
+from agent.link.verbs import Deferred, Verb, verb, verb_by_id
+from agent.logs.afar import AskedLogs
+from agent.steer.answers import ConfigView
+from agent.types import PipelineName
+
+SETTLE_S = 10.0
+"""Least time between two restarts from afar."""
+
+
+LAST_YEAR = 9000
+"""A deployment may be put off until then: what is added to it (a zone, a spread) must still be a time."""
+
+
+class RestartRefused(CommandError):
+    """The device is not restarted, or not yet."""
+
+    code = "refused"
 
 
 class Deployments(Protocol):
@@ -50,22 +73,42 @@ class Deployments(Protocol):
         ...
 
 
+class Configuration(Protocol):
+    """What the verbs need of the steward; every call raises LookoutError, or its answer holds one."""
+
+    def get(self, args: ConfigGet) -> ConfigView:
+        """Return what is in force."""
+        ...
+
+    def patch(self, args: ConfigPatch) -> Deferred:
+        """Change the remote overlay."""
+        ...
+
+    def confirm(self, args: ConfigConfirm) -> Deferred:
+        """Keep the change on probation."""
+        ...
+
+    def revert(self, args: ConfigRevert) -> Deferred:
+        """Undo the change on probation, or go back further."""
+        ...
+
+
 class Models(msgspec.Struct, frozen=True):
     """Answer of ``model/list``."""
 
     models: tuple[StoredModel, ...]
 
 
-class Diagnosis(msgspec.Struct, frozen=True):
-    """Answer of ``device/diagnose``: of each camera, why it reports nothing (code ``reporting``: it does)."""
-
-    cameras: dict[str, WhyNot]
-
-
 class Pong(msgspec.Struct, frozen=True):
     """Answer of ``device/ping``; ``uptime_s`` is the agent's."""
 
     device: str
+    uptime_s: float
+
+
+class Restarting(msgspec.Struct, frozen=True):
+    """Answer of ``device/restart``: the agent ends now, ``uptime_s`` after its start, and starts again."""
+
     uptime_s: float
 
 
@@ -76,16 +119,24 @@ def table(
     device: str,
     uptime_s: Callable[[], float],
     snapshot: Callable[[CameraSnapshot], Deferred] | None = None,
-    why_not: Callable[[], Mapping[CameraName, WhyNot]] = dict,
+    diagnose: Callable[[DeviceDiagnose], Diagnosis] | None = None,
+    logs: AskedLogs | None = None,
+    restart: Callable[[str], None] | None = None,
+    may_restart: Callable[[], bool] = lambda: True,
+    refuse_managed: Callable[[PipelineName], None] = lambda _: None,
 ) -> tuple[Verb, ...]:
     """Return the rows for a device with these pipelines; ``snapshot`` has a picture taken.
 
-    ``why_not`` says of each camera why it reports nothing.
+    ``diagnose`` and ``logs`` say how the device does. ``restart`` ends the agent and starts it again.
+    ``refuse_managed`` raises where a pipeline's model is not a command's to choose.
     """
 
-    def deploy(args: ModelDeploy) -> Accepted:
-        options = DeployOptions(args.shadow_frames, args.min_agreement, moment(args.not_before))
-        return deployments.deploy(chosen(args.pipeline, pipelines), args.reference, force=args.force, options=options)
+    def deploy(args: ModelDeploy, command_id: str | None) -> Accepted:
+        part_ms = share_ms(args.spread_s, device, command_id or args.reference)
+        options = DeployOptions(args.shadow_frames, args.min_agreement, moment(args.not_before), part_ms)
+        pipeline = chosen(args.pipeline, pipelines)
+        refuse_managed(pipeline)
+        return deployments.deploy(pipeline, args.reference, force=args.force, options=options)
 
     def cancel(args: ModelCancel) -> Accepted:
         return deployments.cancel(chosen(args.pipeline, pipelines))
@@ -99,27 +150,58 @@ def table(
     def ping(_: DevicePing) -> Pong:
         return Pong(device, uptime_s())
 
-    def diagnose(args: DeviceDiagnose) -> Diagnosis:
-        found = why_not()
-        if args.camera is None:
-            return Diagnosis({str(name): reason for name, reason in found.items()})
-        camera = CameraName(args.camera)
-        if camera not in found:
-            known = ", ".join(found)
-            raise CommandError(
-                f"args.camera: {camera!r} is no camera of this device; it has {known}", field="args.camera"
-            )
-        return Diagnosis({camera: found[camera]})
-
-    rows = (
-        verb("model/deploy", ModelDeploy, deploy),
+    rows: tuple[Verb, ...] = (
+        verb_by_id("model/deploy", ModelDeploy, deploy),
         verb("model/cancel", ModelCancel, cancel),
         verb("model/rollback", ModelRollback, rollback),
         verb("model/list", ModelList, list_models, repeatable=True),
-        verb("device/ping", DevicePing, ping, repeatable=True),
-        verb("device/diagnose", DeviceDiagnose, diagnose, repeatable=True),
+        verb("device/ping", DevicePing, ping, repeatable=True, lane="device/ping"),
     )
-    return rows if snapshot is None else (*rows, verb("camera/snapshot", CameraSnapshot, snapshot, repeatable=True))
+    if diagnose is not None:
+        rows = (*rows, verb("device/diagnose", DeviceDiagnose, diagnose, repeatable=True, lane="device/diagnose"))
+    if logs is not None:
+        rows = (*rows, *log_rows(logs))
+    if snapshot is not None:
+        rows = (*rows, verb("camera/snapshot", CameraSnapshot, snapshot, repeatable=True))
+    return rows if restart is None else (*rows, restart_row(restart, may_restart, uptime_s))
+
+
+def config_rows(configuration: Configuration) -> tuple[Verb, ...]:
+    """Return the rows of ``config/…``: looking does not wait for changes, which come one after another."""
+    return (
+        verb("config/get", ConfigGet, configuration.get, repeatable=True, lane="config/get"),
+        verb("config/patch", ConfigPatch, configuration.patch),
+        verb("config/confirm", ConfigConfirm, configuration.confirm, repeatable=True),
+        verb("config/revert", ConfigRevert, configuration.revert),
+    )
+
+
+def log_rows(logs: AskedLogs) -> tuple[Verb, ...]:
+    """Return the rows of ``logs/…``, answered at once; the lines themselves come on ``logs``."""
+    return (
+        verb("logs/tail", LogsTail, logs.tail, repeatable=True),
+        verb("logs/level", LogsLevel, logs.level, repeatable=True),
+    )
+
+
+def restart_row(restart: Callable[[str], None], may_restart: Callable[[], bool], uptime_s: Callable[[], float]) -> Verb:
+    """Return the row of ``device/restart``: it is answered first, and what follows is up to ``restart``.
+
+    Refused within :data:`SETTLE_S` of the start: who repeats it for ever from afar must not keep the device blind.
+    """
+
+    def handle(_: DeviceRestart) -> Restarting:
+        if not may_restart():
+            raise RestartRefused("this device is not restarted from afar: remote.restart is false")
+        if (since_s := uptime_s()) < SETTLE_S:
+            raise RestartRefused(
+                f"the agent started {since_s:.1f} s ago; it is restarted after {SETTLE_S:g} s at least"
+            )
+        return Restarting(since_s)
+
+    return verb(
+        "device/restart", DeviceRestart, handle, lane="device/restart", afterwards=lambda: restart("device/restart")
+    )
 
 
 def moment(text: str | None) -> int | None:
@@ -130,9 +212,10 @@ def moment(text: str | None) -> int | None:
         at = msgspec.convert(text, datetime.datetime)
     except msgspec.ValidationError:
         at = None
-    if at is None or at.tzinfo is None:
+    if at is None or at.tzinfo is None or at.year > LAST_YEAR:
         raise CommandError(
-            f"args.not_before: {text!r} is no RFC 3339 time with a zone, such as 2026-11-24T16:02:00Z",
+            f"args.not_before: {text!r} is no RFC 3339 time with a zone, such as 2026-11-24T16:02:00Z, "
+            f"of the year {LAST_YEAR} at the latest",
             field="args.not_before",
         )
     return round(at.timestamp() * 1000)

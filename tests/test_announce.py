@@ -7,11 +7,12 @@ import json
 from agent.announce import Announcer
 from agent.config.schema import Report
 from agent.deploy.machine import State
-from agent.deploy.records import DeploymentStatus
+from agent.deploy.records import DeploymentStatus, SlotRelease
+from agent.link.messages import encode
 from agent.link.outbox import MemoryOutbox
 from agent.link.publisher import Publisher
 from agent.link.topics import Topics
-from agent.types import DeviceId, Outgoing, PipelineName
+from agent.types import DeviceId, Digest, ModelName, Outgoing, PipelineName
 
 MAIN = PipelineName("main")
 
@@ -31,7 +32,8 @@ def told(*statuses: DeploymentStatus) -> list[tuple[str, str]]:
     publisher.stop()
     letters = []
     while (letter := outbox.next(0, window_open=True)) is not None:
-        letters.append(json.loads(letter.payload))
+        if "/deploy/" in letter.topic:
+            letters.append(json.loads(letter.payload))
     return [(one["state"], one["reference"]) for one in letters]
 
 
@@ -57,4 +59,26 @@ def test_an_end_is_kept_once_whatever_changes_afterwards() -> None:
 def test_a_state_on_the_way_is_not_an_end() -> None:
     messages: list[Outgoing] = []
     Announcer(messages.append, Report()).deployment(status(State.TRIAL, "a:1.0.0"))
-    assert [message.final for message in messages] == [False]
+    assert [message.final for message in messages if message.topic == "deploy/main"] == [False]
+
+
+def slot(version: str) -> SlotRelease:
+    return SlotRelease(ModelName("a"), version, Digest(version))
+
+
+def test_what_home_assistant_reads_of_updates_is_told_when_it_changed() -> None:
+    messages: list[Outgoing] = []
+    announcer = Announcer(messages.append, Report())
+    old, new = slot("1.0.0"), slot("1.1.0")
+    for one in (
+        status(State.IDLE, "a@stable"),
+        status(State.FETCHING, "a@stable", current=old, latest="1.1.0"),
+        status(State.TRIAL, "a@stable", current=old, candidate=new, latest="1.1.0"),
+        status(State.COMMITTED, "a@stable", current=new, previous=old, latest="1.1.0"),
+    ):
+        announcer.deployment(one)
+    assert [json.loads(encode(one.payload)) for one in messages if one.topic == "update/main"] == [
+        {"in_progress": False},
+        {"installed_version": "1.0.0", "latest_version": "1.1.0", "in_progress": True, "title": "a"},
+        {"installed_version": "1.1.0", "latest_version": "1.1.0", "in_progress": False, "title": "a"},
+    ]

@@ -215,9 +215,9 @@ def test_run_with_a_bad_file_prints_every_problem_and_starts_nothing(config: Pat
 
 WATCHED = """
 import sys, types
-from agent.config.layers import Loaded
-def run(loaded):
-    assert isinstance(loaded, Loaded)
+from pathlib import Path
+def run(file):
+    assert isinstance(file, Path)
     heavy = {"rich", "tools", "tuf", "requests", "cv2", "onnxruntime", "onnx", "numpy", "paho"}
     bad = [name for name in sys.modules if name.split(".")[0] in heavy or name == "agent.registry.provision"]
     print("loaded:", bad, "structlog" in sys.modules)

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from agent.link.messages import GovernorRow
-from agent.loop.governor import Governor, GovernorSettings
+from agent.loop.governor import Governor, GovernorSettings, Strain
 from agent.loop.plan import CameraPlan, Quiet
 from agent.rates import Rates, local_minute, strain_of
 from agent.types import CameraName, PipelineName
@@ -94,3 +94,27 @@ def test_load_is_that_of_a_core():
 
 def test_the_minute_of_the_day_is_one():
     assert 0 <= local_minute() < 24 * 60
+
+
+def test_other_plans_are_told_at_once_and_a_hot_device_stays_as_slow_as_it_is():
+    device = Device(Governor(GovernorSettings(steps_fps=(5.0, 2.0))))
+    device.rows = {"temperature_c": 84.0}
+    device.look()
+    device.rates.reconfigure({MAIN: {FRONT: CameraPlan(max_fps=3.0), ROOF: CameraPlan()}}, GovernorSettings())
+    assert list(device.told) == [(MAIN, {FRONT: 3.0, ROOF: 5.0})]
+    assert device.rates.limits() == {FRONT: 3.0, ROOF: 5.0}
+    device.told.clear()
+    device.rates.reconfigure({MAIN: {FRONT: CameraPlan(max_fps=3.0), ROOF: CameraPlan()}}, None)
+    assert list(device.told) == [(MAIN, {FRONT: 3.0, ROOF: None})]
+    assert (device.rates.row(), device.rates.problem()) == (None, None)
+    device.rates.reconfigure({MAIN: {FRONT: CameraPlan(max_fps=3.0), ROOF: CameraPlan()}}, GovernorSettings())
+    device.told.clear()
+    assert device.look() == [(MAIN, {FRONT: 3.0, ROOF: 10.0})]
+
+
+def test_a_governor_with_fewer_steps_is_on_its_last_one():
+    governor = Governor(GovernorSettings(steps_fps=(5.0, 2.0, 1.0), settle_s=1.0))
+    hot = Strain(temperature_c=90.0)
+    assert [governor.judge(hot, number * 2_000_000_000).level for number in range(3)] == [1, 2, 3]
+    governor.reconfigure(GovernorSettings(steps_fps=(4.0,)))
+    assert governor.judge(hot, 8_000_000_000).max_fps == 4.0

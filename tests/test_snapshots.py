@@ -7,6 +7,7 @@ import pytest
 from agent.errors import CameraError, CommandError
 from agent.link.forms import CameraSnapshot
 from agent.loop.pictures import Picture
+from agent.process.messages import OverlayZone
 from agent.snapshots import Snapshots
 from agent.types import CameraName, FrameRef
 
@@ -70,3 +71,13 @@ def test_a_camera_that_gives_no_picture_answers_with_its_reason():
     snapshots, _, sent, _ = made(CameraError("camera front gives no pictures: it is stalled"))
     assert "stalled" in settled(snapshots.take(CameraSnapshot())).message
     assert sent == []
+
+
+def test_cameras_that_come_later_have_pictures_and_those_that_went_have_none():
+    snapshots, desk, _, _ = made(Picture(FRAME, 1, 1, 0, b"jpeg"))
+    zone = OverlayZone(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)), "pond")
+    snapshots.reconfigure({YARD: desk}, {YARD: (zone,)})
+    snapshots.take(CameraSnapshot(camera="yard"))
+    assert desk.wishes[-1].zones == (zone,)
+    with pytest.raises(CommandError, match="'front' is no camera of this device; it has yard"):
+        snapshots.take(CameraSnapshot(camera="front"))

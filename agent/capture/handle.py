@@ -22,7 +22,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from agent.capture.book import Book
+from agent.capture.book import BEGINNING, Book, Reached
 from agent.capture.reconnect import Backoff, Reconnect
 from agent.clock import NS_PER_S, monotonic_ns
 from agent.errors import ChildError
@@ -33,6 +33,7 @@ from agent.process.messages import (
     AnyMessage,
     AttachRing,
     Close,
+    Closed,
     DetachRing,
     Error,
     Frame,
@@ -120,6 +121,7 @@ class CaptureHandle:
         self._pulse = pulse
         self._chance = chance
         self._lock = threading.Lock()
+        self._telling = threading.RLock()  # held while an event is told; taken before the other lock
         self._book: Book[CameraEvents] = Book()
         self._child: Child | None = None
         self._listening = False  # the child has said hello
@@ -142,16 +144,25 @@ class CaptureHandle:
         if self._thread.is_alive():
             self._thread.join()
 
-    def open(self, camera: CameraName, source: SourceSpec, events: CameraEvents) -> None:
-        """Open a camera and keep it open. Raises :class:`ProgrammingError` where it is open already."""
-        with self._lock:
-            self._send(self._book.add(camera, source, events))
+    def open(self, camera: CameraName, source: SourceSpec, events: CameraEvents, reached: Reached = BEGINNING) -> None:
+        """Open a camera and keep it open; ``reached`` is where it goes on.
 
-    def close_camera(self, camera: CameraName) -> None:
-        """Close a camera; no event about it comes after this, save one that is being told right now."""
+        Raises :class:`ProgrammingError` where it is open already.
+        """
         with self._lock:
-            if self._book.remove(camera):
+            self._send(self._book.add(camera, source, events, reached))
+
+    def close_camera(self, camera: CameraName) -> Reached | None:
+        """Close a camera and return how far it had come, None where it is not open. No event about it comes after this.
+
+        Whoever opens it again there loses no frame of a source that waits, and sees none twice. Not to be called from
+        within an event.
+        """
+        with self._telling, self._lock:
+            reached = self._book.remove(camera, told=self._child is not None and self._listening)
+            if reached is not None:
                 self._send(Close(camera))
+            return reached
 
     def attach_ring(self, camera: CameraName, generation: int, ring: RingMemory) -> None:
         """Answer ``need_ring``. Ignored while the process is down."""
@@ -298,26 +309,34 @@ class CaptureHandle:
             os.close(fd)  # nobody asked for it
         if isinstance(message, Error):
             log.error("capture.error", camera=message.camera, code=message.code, reason=message.message)
-        elif isinstance(message, Health | NeedRing | Frame):
+        elif isinstance(message, Closed):
             with self._lock:
-                events = self._book.note(message)
-            if events is not None:
-                _tell(events, message)
+                self._book.closed(message.camera)
+        elif isinstance(message, Health | NeedRing | Frame):
+            with self._telling:
+                events = self._noted(message)
+                if events is not None:
+                    _tell(events, message)
 
     def _dispatch_picture(self, message: Rendered, fd: int | None) -> None:
         message, jpeg = _read_picture(message, fd)
+        with self._telling:
+            events = self._noted(message)
+            if events is not None:
+                events.rendered(message, jpeg)
+
+    def _noted(self, message: Health | NeedRing | Frame | Rendered) -> CameraEvents | None:
         with self._lock:
-            events = self._book.note(message)
-        if events is not None:
-            events.rendered(message, jpeg)
+            return self._book.note(message)
 
     def _tell_lost(self, reason: str) -> None:
-        with self._lock:
-            self._restarts += 1
-            self._last_reason = reason
-            lost = self._book.lost()
-        for camera, events in lost:
-            events.capture_lost(camera, reason)
+        with self._telling:
+            with self._lock:
+                self._restarts += 1
+                self._last_reason = reason
+                lost = self._book.lost()
+            for camera, events in lost:
+                events.capture_lost(camera, reason)
 
 
 def _read_picture(message: Rendered, fd: int | None) -> tuple[Rendered, bytes]:

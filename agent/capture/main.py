@@ -32,6 +32,7 @@ from agent.process.messages import (
     AnyMessage,
     AttachRing,
     Close,
+    Closed,
     DetachRing,
     Error,
     Grant,
@@ -107,6 +108,7 @@ def _handle(channel: Channel, cameras: Cameras, message: AnyMessage, fd: int | N
             cameras.open(message)
         case Close():
             cameras.close(message)
+            channel.send(Closed(message.camera))
         case DetachRing():
             cameras.detach(message)
         case Grant():

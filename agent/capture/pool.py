@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from agent.capture.book import BEGINNING, Reached
 from agent.capture.handle import CameraEvents, CaptureHandle, CaptureStatistics, Pulse
 from agent.process.child import Spawner
 from agent.process.messages import Render, SourceSpec
@@ -17,11 +18,18 @@ from agent.types import CameraName
 
 
 class CapturePool:
-    """See the module. ``pulse`` makes the heartbeat of a camera's handle, by its name."""
+    """See the module. ``pulse`` makes the heartbeat of a camera's handle, by its name; ``still`` ends it."""
 
-    def __init__(self, spawner: Spawner, *, pulse: Callable[[str], Pulse | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        spawner: Spawner,
+        *,
+        pulse: Callable[[str], Pulse | None] = lambda _: None,
+        still: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._spawner = spawner
         self._pulse = pulse
+        self._still = still
         self._lock = threading.Lock()
         self._handles: dict[CameraName, CaptureHandle] = {}
         self._started = False
@@ -41,27 +49,33 @@ class CapturePool:
         for handle in handles:
             handle.close()
 
-    def open(self, camera: CameraName, source: SourceSpec, events: CameraEvents) -> None:
-        """Open a camera in a process of its own. Raises :class:`ProgrammingError` where it is open already."""
+    def open(self, camera: CameraName, source: SourceSpec, events: CameraEvents, reached: Reached = BEGINNING) -> None:
+        """Open a camera in a process of its own; ``reached`` is where it goes on.
+
+        Raises :class:`ProgrammingError` where it is open already.
+        """
         with self._lock:
             handle = self._handles.get(camera)
             if handle is None:
-                name = f"capture-{camera}"
+                name = _named(camera)
                 handle = self._handles[camera] = CaptureHandle(self._spawner, pulse=self._pulse(name), name=name)
                 start = self._started
             else:
                 start = False  # it is open: the handle says so
-        handle.open(camera, source, events)
+        handle.open(camera, source, events, reached)
         if start:
             handle.start()
 
-    def close_camera(self, camera: CameraName) -> None:
-        """Close a camera and end its process; waits for that."""
+    def close_camera(self, camera: CameraName) -> Reached | None:
+        """Close a camera and end its process, which is waited for; return how far it had come, None: it is not open."""
         with self._lock:
             handle = self._handles.pop(camera, None)
-        if handle is not None:
-            handle.close_camera(camera)
-            handle.close()
+        if handle is None:
+            return None
+        reached = handle.close_camera(camera)
+        handle.close()
+        self._still(_named(camera))
+        return reached
 
     def attach_ring(self, camera: CameraName, generation: int, ring: RingMemory) -> None:
         """Answer ``need_ring``."""
@@ -105,3 +119,8 @@ class CapturePool:
     def _of(self, camera: CameraName) -> CaptureHandle | None:
         with self._lock:
             return self._handles.get(camera)
+
+
+def _named(camera: CameraName) -> str:
+    """Return the name of a camera's process and heartbeat."""
+    return f"capture-{camera}"

@@ -53,7 +53,9 @@ class Slots:
                 ring.close()
                 return False
             self._drop_ring()
-            self._ring, self._generation, self._wanted = ring, generation, None
+            self._ring, self._generation = ring, generation
+            if size == self._wanted:
+                self._wanted = None
             self._changed.notify_all()
             return True
 

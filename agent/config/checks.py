@@ -158,7 +158,9 @@ def _credentials(mqtt: Mapping[str, Any]) -> Iterator[Clash]:
     has = {name for name, value in mqtt.items() if value is not None}
     if {"password", "password_file"} <= has:
         yield Clash(("mqtt", "password_file"), "stands beside mqtt.password", "keep one of the two")
-    if has & {"password", "password_file"} and "username" not in has:
+    if {"username", "username_file"} <= has:
+        yield Clash(("mqtt", "username_file"), "stands beside mqtt.username", "keep one of the two")
+    if has & {"password", "password_file"} and not has & {"username", "username_file"}:
         name = "password" if "password" in has else "password_file"
         yield Clash(("mqtt", name), "a password without a user name", "set mqtt.username too")
     tls = {name for name, value in _map(mqtt.get("tls")).items() if value is not None}

@@ -1,10 +1,10 @@
-"""The layers of the configuration, and how one is made of them: defaults < file < environment.
+"""The layers of the configuration, and how one is made of them: defaults < file < remote overlay < environment.
 
 A layer is a tree and the knowledge where each of its values was written. :func:`combine` lays any number of layers
-over one another, so that the operator's overlay will go between file and environment. Maps are merged by key; a list
-or scalar replaces what was below it; an empty value (null) means the default. In the environment
-``LOOKOUT__MQTT__PORT=8883`` sets ``mqtt.port``; texts are taken as they are, everything else is read as YAML.
-Everything that is wrong in any layer is reported at once.
+over one another. Maps are merged by key; a list or scalar replaces what was below it; an empty value (null) means the
+default; a camera's source of another ``kind`` replaces the one below it, whose keys it does not know. In the
+environment ``LOOKOUT__MQTT__PORT=8883`` sets ``mqtt.port``; texts are taken as they are, everything else is read as
+YAML. Everything that is wrong in any layer is reported at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from agent.config.keypath import KeyPath, dotted
 from agent.config.problems import config_error, validate
 from agent.config.reader import MAX_BYTES, Unreadable, read_yaml
 from agent.config.schema import Config
+from agent.config.secrets_of import secrets_of
 from agent.errors import ConfigError, Problem
+from agent.known_secrets import remember
 
 PREFIX = "LOOKOUT__"
 
@@ -61,6 +63,10 @@ class Loaded:
     file: Path
     base: Path
 
+    def __post_init__(self) -> None:
+        """Have its secrets hidden wherever they turn up: nobody can load a configuration without that."""
+        remember(secrets_of(self.config))
+
     def source(self, path: str) -> Origin:
         """Return where the value at a dotted path comes from; ``DEFAULT`` where nobody wrote it."""
         return self.sources.get(path, DEFAULT)
@@ -70,15 +76,21 @@ class Loaded:
         return self.base / text
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Loaded:
-    """Read the file and the environment. Raises :class:`ConfigError` that holds every problem of both."""
+def load(
+    path: Path, environ: Mapping[str, str], *, remote: Mapping[str, Any] | None = None, text: bytes | None = None
+) -> Loaded:
+    """Read the file, or ``text`` as if it were the file's, and the environment, with ``remote`` laid between them.
+
+    Raises :class:`ConfigError` that holds every problem of all of them.
+    """
     try:
-        file = file_layer(path)
+        file = file_layer(path, text)
     except Unreadable as error:
         raise config_error([_in_file(path, problem) for problem in error.problems]) from None
-    environment, problems = environment_layer(environ, below=file.tree)
+    overlay = Layer("remote", remote or {}, {})
+    environment, problems = environment_layer(environ, below=_laid_over(file.tree, overlay.tree, (), overlay, {}))
     try:
-        config, sources = combine((file, environment))
+        config, sources = combine((file, overlay, environment))
     except ConfigError as error:
         raise config_error([*problems, *error.problems]) from None
     if problems:
@@ -116,11 +128,23 @@ def _laid_over(
         if isinstance(value, Mapping):
             if under is not None and not isinstance(under, Mapping):
                 continue  # wrong below, where only a map can be: that must still be told
+            if _is_other_source(here, under, value):
+                under = None
+                for gone in [path for path in origins if path[: len(here)] == here]:
+                    del origins[gone]
             merged[name] = _laid_over(under or {}, value, here, layer, origins)
         else:
             merged[name] = value
         _note(here, value, layer, origins)
     return merged
+
+
+def _is_other_source(path: KeyPath, under: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+    """Tell whether a camera's source is laid over one of another kind."""
+    if len(path) != 3 or (path[0], path[2]) != ("cameras", "source"):
+        return False
+    kind, before = value.get("kind"), (under or {}).get("kind")
+    return kind is not None and before is not None and kind != before
 
 
 def _note(path: KeyPath, value: Any, layer: Layer, origins: dict[KeyPath, Origin]) -> None:
@@ -135,9 +159,17 @@ def _note(path: KeyPath, value: Any, layer: Layer, origins: dict[KeyPath, Origin
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-def file_layer(path: Path) -> Layer:
-    """Read the configuration file. Raises :class:`Unreadable`."""
-    text = read_yaml(_bytes(path))
+def read_file(path: Path) -> bytes:
+    """Return the bytes of the configuration file, for :func:`load`. Raises :class:`ConfigError`."""
+    try:
+        return _bytes(path)
+    except Unreadable as error:
+        raise config_error([_in_file(path, problem) for problem in error.problems]) from None
+
+
+def file_layer(path: Path, data: bytes | None = None) -> Layer:
+    """Read the configuration file, or ``data`` in its place. Raises :class:`Unreadable`."""
+    text = read_yaml(_bytes(path) if data is None else data)
     if not isinstance(text.tree, dict):
         try:
             validate(text.tree)

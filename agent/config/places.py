@@ -6,6 +6,7 @@ Under systemd the folders are ``$STATE_DIRECTORY`` and ``$RUNTIME_DIRECTORY``; f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,9 +16,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent import atomic
-from agent.config.layers import Loaded
+from agent.config.layers import Loaded, environment_layer
+from agent.config.reader import Unreadable, read_yaml
 from agent.errors import InputError, StorageError
 from agent.types import DeviceId
 
@@ -54,6 +57,31 @@ def places(environ: Mapping[str, str], loaded: Loaded | None = None) -> Places:
     state = loaded.path_of(paths.state) if loaded and paths and paths.state else _default_state(environ)
     runtime = loaded.path_of(paths.runtime) if loaded and paths and paths.runtime else _default_runtime(environ)
     return Places(state, runtime)
+
+
+def state_of(path: Path, environ: Mapping[str, str], text: bytes | None) -> Path:
+    """Return the state folder that a configuration file means, even where the file is broken or (None) unreadable.
+
+    What the last good configuration was lies in that folder, so it must be found before the file is believed. Of a file
+    that is no YAML, the section ``paths`` alone is read. Creates nothing.
+    """
+    paths = {name: value for name, value in environ.items() if name.lower().startswith("lookout__paths")}
+    named = _state_in(environment_layer(paths, {})[0].tree) or _state_in(_tree(text or b""))
+    return path.absolute().parent / named if named else _default_state(environ)
+
+
+def _state_in(tree: Any) -> str | None:
+    """Return ``paths.state`` of a raw tree where that is something that can name a folder."""
+    section = tree.get("paths") if isinstance(tree, Mapping) else None
+    state = section.get("state") if isinstance(section, Mapping) else None
+    return state if isinstance(state, str) and 0 < len(state) <= 4096 and "\0" not in state else None
+
+
+def _tree(text: bytes) -> Any:
+    for part in (text, *re.findall(rb"^paths[ ]*:.*(?:\n(?:[ #].*)?)*", text, re.MULTILINE)):
+        with contextlib.suppress(Unreadable):
+            return read_yaml(part).tree
+    return None
 
 
 def prepare(folders: Places) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.config import describe
+from agent.config.guarded import guards
 from agent.config.layers import Loaded, load
 from agent.errors import ConfigError, Problem
 
@@ -63,6 +64,8 @@ def _variables(loaded: Loaded) -> list[str]:
 def _explained(key: describe.Key) -> dict[str, object]:
     shown = dataclasses.asdict(key)
     del shown["place"], shown["textual"]
+    guard = guards([key.place])
+    shown |= {"on_probation": guard.on_probation, "needs_confirm": guard.needs_confirm}
     return {"path": key.path, **shown, "below": describe.children(key.place) if key.section else []}
 
 
@@ -78,6 +81,10 @@ def _key_table(key: describe.Key) -> Table:
         "applies": f"{key.applies}: {when[key.applies]}",
         "remote": "yes" if key.remote else "no: only in the file or the environment",
     }
+    guard = guards([key.place])
+    if guard.on_probation:
+        also = "; from afar it needs config/confirm over a new connection besides" if guard.needs_confirm else ""
+        rows |= {"a change": f"is undone unless the device does as well as before within remote.confirm_s{also}"}
     if key.section:
         rows |= {"keys": ", ".join(describe.children(key.place) or describe.children((*key.place, "*")))}
     if key.secret:

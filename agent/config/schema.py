@@ -369,7 +369,7 @@ class Camera(Part):
         strict=False,
         max_length=32,
         description="Polygons [[x, y], …] on the turned and cut picture that are black in each one that leaves the "
-        "device; pixels or parts of it (0 to 1).",
+        "device; pixels or parts of it (0 to 1). Where any camera has some, sources cannot be changed from afar.",
     )
     mask_inference: bool = key(
         False, applies="part", remote=False, description="Hide what the masks cover from the model as well."
@@ -702,6 +702,10 @@ class Registry(Part):
     )
 
 
+CREDENTIAL = "credential:"
+"""How a key of ``mqtt`` that names a file begins where it names a credential of systemd instead."""
+
+
 class Tls(Part):
     """TLS towards the broker."""
 
@@ -709,13 +713,19 @@ class Tls(Part):
         None,
         applies="part",
         remote=False,
-        description="Certificates of the authorities to trust, PEM. Default: the system's.",
+        description="Certificates of the authorities to trust, PEM, or credential:NAME. Default: the system's.",
     )
     cert_file: Path | None = key(
-        None, applies="part", remote=False, description="This device's certificate, PEM; goes with key_file."
+        None,
+        applies="part",
+        remote=False,
+        description="This device's certificate, PEM, or credential:NAME; goes with key_file.",
     )
     key_file: Path | None = key(
-        None, applies="part", remote=False, description="This device's private key, PEM; goes with cert_file."
+        None,
+        applies="part",
+        remote=False,
+        description="This device's private key, PEM, unencrypted, or credential:NAME; goes with cert_file.",
     )
 
 
@@ -742,6 +752,12 @@ class Mqtt(Part):
     username: Annotated[str, Field(min_length=1, max_length=1024), plain_text] | None = key(
         None, applies="part", remote=False, description="User name at the broker."
     )
+    username_file: Path | None = key(
+        None,
+        applies="part",
+        remote=False,
+        description="File that holds the user name, or credential:NAME, where devices share one configuration.",
+    )
     password: SecretStr | None = key(
         None,
         applies="part",
@@ -753,7 +769,7 @@ class Mqtt(Part):
         None,
         applies="part",
         remote=False,
-        description="File that holds the password, such as a systemd credential; a last newline is left out.",
+        description="File that holds the password, or credential:NAME, a credential of systemd (LoadCredential=).",
     )
     tls: Tls | None = key(
         None, applies="part", remote=False, description="TLS towards the broker; {} for the defaults."
@@ -768,6 +784,14 @@ class Mqtt(Part):
         ge=5,
         le=3600,
         description="Longest silence towards the broker; it declares the device offline after 1.5 times that.",
+    )
+    reconnect_s: float = key(
+        8.0,
+        applies="part",
+        remote=False,
+        ge=0.1,
+        le=300,
+        description="After a lost connection the first delay is drawn from 0 to this; larger for larger fleets.",
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 from agent.deploy import room
 from agent.deploy.candidate import CandidateJobs, Fetched, Tried, Verified
 from agent.deploy.clockwait import ClockWait
+from agent.deploy.configured import Configured
 from agent.deploy.course import Course
 from agent.deploy.following import taken
 from agent.deploy.keeper import Keeper
@@ -23,7 +24,7 @@ from agent.deploy.machine import Signal, State
 from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort
 from agent.deploy.probing import Probing
-from agent.deploy.records import FetchProgress, PipelineSettings, SlotRelease, TrialRecord
+from agent.deploy.records import FetchProgress, SlotRelease, TrialRecord
 from agent.deploy.shadowing import Shadowing, Terms, terms
 from agent.deploy.timers import Timers
 from agent.errors import (
@@ -50,7 +51,7 @@ class Approach:
 
     def __init__(
         self,
-        settings: PipelineSettings,
+        configured: Configured,
         pipeline: PipelinePort,
         parts: Parts,
         timers: Timers,
@@ -58,22 +59,22 @@ class Approach:
         keeper: Keeper,
         probing: Probing,
     ) -> None:
-        self.shadowing = Shadowing(settings.name, pipeline, parts, timers, keeper, self)
-        self._score = settings.score
+        self.shadowing = Shadowing(configured.name, pipeline, parts, timers, keeper, self)
+        self._configured = configured
         self._pipeline = pipeline
         self._parts = parts
         self._course = course
         self._keeper = keeper
         self._probing = probing
-        self._jobs = CandidateJobs(settings.name, parts, keeper.close)
+        self._jobs = CandidateJobs(configured.name, parts, keeper.close)
         self._later = Later(timers, parts.now_ns, parts.now_ms)
         self._clock = ClockWait(parts, timers, course, self)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
-    def is_ahead(self, at_ms: int | None) -> bool:
-        """Return whether a deployment for ``at_ms`` (UTC) has to wait for its time."""
-        return self._later.is_ahead(at_ms)
+    def is_ahead(self, at_ms: int | None, spread_ms: int | None) -> bool:
+        """Return whether a deployment for ``at_ms`` (UTC) has to wait for its time, or its part of a spread."""
+        return self._later.is_ahead(at_ms, spread_ms)
 
     def renew(self) -> None:
         """Let go of everything that belongs to a former deployment: another one has begun."""
@@ -91,7 +92,8 @@ class Approach:
 
     def wait(self) -> None:
         """Begin when the deployment's time has come."""
-        self._later.wait(self._course.row.not_before_ms or 0, self._due)
+        row = self._course.row
+        self._later.wait(row.not_before_ms, row.spread_ms, row.updated_at_ms, self._due)
 
     def resume(self) -> None:
         """Start an interrupted deployment from its beginning; what was fetched lies in the store."""
@@ -199,7 +201,7 @@ class Approach:
         """Try the candidate beside current, or in its place where memory is too short for both."""
 
         def try_() -> None:
-            self._jobs.try_(stored, slot, self._score, self._tried)
+            self._jobs.try_(stored, slot, self._configured.now.score, self._tried)
 
         short = room.shortage(self._parts, stored, slot, self._keeper.now)
         if short is None:

@@ -52,6 +52,10 @@ class TrustedClock:
         self._now_ms = now_ms
         self._synchronised = synchronised
 
+    def reconfigure(self, *, trust: bool) -> None:
+        """Take the operator's word for the clock, or no longer."""
+        self._trust = trust
+
     def doubt(self) -> str | None:
         """Say in words why the clock is not believed; None when it is."""
         if self._trust:

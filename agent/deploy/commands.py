@@ -1,9 +1,10 @@
 """Which commands were taken already: one with an id runs once, across restarts, and is answered again from memory.
 
-Remembered for seven days, at most 10,000. The days are those that the agent ran, by the monotonic clock: a wall clock
-that jumps ahead must not make an order run twice. Time between an agent's last command and its end is not counted, so
-an id is rather kept for longer. :meth:`CommandMemory.remember` is durable before the command runs: after a
-kill in between, the id is *pending* and the command is not run a second time. Any thread may call.
+Remembered for seven days, at most 10,000, with answers of 8 MB altogether: beyond that the oldest are forgotten. The
+days are those that the agent ran, by the monotonic clock: a wall clock that jumps ahead must not make an order run
+twice. Time between an agent's last command and its end is not counted, so an id is rather kept for longer.
+:meth:`CommandMemory.remember` is durable before the command runs: after a kill in between, the id is *pending* and the
+command is not run a second time. Any thread may call.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from agent.link.memory import Answered, Fresh, Pending
 
 KEEP_MS = 7 * 24 * 3600 * 1000
 KEEP = 10_000
+KEEP_BYTES = 8 * 1024 * 1024
+"""Of answers, altogether; 10,000 ordinary ones have a fifth of it."""
 
 
 class CommandMemory:
@@ -28,6 +31,8 @@ class CommandMemory:
         self._begun_ns = now_ns()
         self._begun_ms: int | None = None
         """Age of the newest command when this memory was opened, read with the first one."""
+        self._bytes: int | None = None
+        """Of answers, at most: what was forgotten with its age or its number is still counted. None: not looked yet."""
 
     def remember(self, command_id: str, verb: str) -> Fresh | Pending | Answered:
         """Look ``command_id`` up; one never seen is noted as pending, durably, and :class:`Fresh` is returned."""
@@ -55,6 +60,10 @@ class CommandMemory:
         """Note the answer (JSON) of a command that was remembered; an unknown id is ignored: it was too long ago."""
         with self._database.transaction() as db:
             db.execute("UPDATE commands SET answer = ? WHERE id = ?", (payload, command_id))
+            if self._bytes is None or self._bytes + len(payload) > KEEP_BYTES:
+                self._bytes = _thin_out(db)
+            else:
+                self._bytes += len(payload)
 
     def forget(self, command_id: str) -> None:
         """Drop an id: its command was not taken after all, and may be sent again."""
@@ -65,3 +74,17 @@ class CommandMemory:
         """Return ``(id, verb)`` of every command without an answer, oldest first: what a kill interrupted."""
         with self._database.reading() as db:
             return tuple(db.execute("SELECT id, verb FROM commands WHERE answer IS NULL ORDER BY rowid").fetchall())
+
+
+def _thin_out(db: sqlite3.Connection) -> int:
+    """Forget the oldest answered commands, if the answers are too much altogether; return the bytes that stay."""
+    sizes = db.execute("SELECT rowid, length(answer) FROM commands WHERE answer IS NOT NULL ORDER BY rowid").fetchall()
+    total: int = sum(size for _, size in sizes)
+    if total <= KEEP_BYTES:
+        return total
+    for rowid, size in sizes[:-1]:
+        db.execute("DELETE FROM commands WHERE rowid = ?", (rowid,))
+        total -= size
+        if total <= KEEP_BYTES // 2:  # not each time anew
+            break
+    return total

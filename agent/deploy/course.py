@@ -116,6 +116,11 @@ class Course:
         self._answer_orderer(ok=ok, code=code)
         self._ended(ok, error)
 
+    def leave(self, reason: str) -> None:
+        """Tell who ordered the deployment under way that nothing comes of it for now."""
+        on_done, self._on_done = self._on_done, None
+        self.answer(on_done, ok=False, code="cancelled", reason=reason)
+
     def _answer_orderer(self, *, ok: bool, code: str | None) -> None:
         on_done, self._on_done = self._on_done, None
         self.answer(on_done, ok=ok, code=code)

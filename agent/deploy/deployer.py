@@ -22,13 +22,15 @@ import structlog
 from agent.clock import NS_PER_S, monotonic_ns, utc_ms
 from agent.deploy.driver import Driver
 from agent.deploy.journal import Journal
-from agent.deploy.lanes import Inbox, Lane
+from agent.deploy.lanes import Lane
 from agent.deploy.loading import Loader
+from agent.deploy.news import News
 from agent.deploy.optimised import OptimisedCache
 from agent.deploy.parts import Parts, Turn
 from agent.deploy.polling import Polling
-from agent.deploy.ports import Beat, FetchPort, InspectPort, PipelinePort, StorePort, WorkerFactory, WorkerPort
+from agent.deploy.ports import Beat, FetchPort, InspectPort, PipelinePort, StorePort, WorkerFactory
 from agent.deploy.ranking import Ranking
+from agent.deploy.reconfiguring import Reconfiguring
 from agent.deploy.records import (
     Accepted,
     DeploymentStatus,
@@ -42,10 +44,9 @@ from agent.deploy.row import Row
 from agent.deploy.starting import Starting
 from agent.deploy.timers import Timers
 from agent.errors import CommandError, DeploymentRefused, LookoutError, ProgrammingError, StorageError
-from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.process.memory import available_bytes
 from agent.registry.reference import parse_reference
-from agent.types import Digest, PipelineName, ReleaseId
+from agent.types import Digest, PipelineName
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ STOP_S = 5.0
 log = structlog.get_logger(part="deploy")
 
 
-class Deployer:
+class Deployer(News):
     """Takes releases into service; implements the pipelines' events. ``boot_id`` is the kernel's, ``host`` names it."""
 
     def __init__(
@@ -80,6 +81,7 @@ class Deployer:
         on_safe_mode: Callable[[str | None], object] = lambda _: None,
         clock_doubt: Callable[[], str | None] = lambda: None,
     ) -> None:
+        super().__init__()
         loader = Loader(workers, store, settings, cache)
         self._journal = journal
         self._store = store
@@ -87,8 +89,6 @@ class Deployer:
         self._boot_id = boot_id
         self._beat = beat
         self._now_ns = now_ns
-        self._inbox = Inbox()
-        self._drivers: dict[PipelineName, Driver] = {}
         self._absent: dict[PipelineName, Row] = {}
         self._statuses: dict[PipelineName, DeploymentStatus] = {}
         self._snapshot: tuple[DeploymentStatus, ...] = ()
@@ -97,7 +97,6 @@ class Deployer:
         self._timers = Timers()
         self._thread = threading.Thread(target=self._run, name="lookout-deployer", daemon=True)
         self._jobs = Lane("lookout-deploy-jobs")
-        self._restore = Lane("lookout-deploy-restore")
         self._parts = Parts(
             journal=journal,
             store=store,
@@ -119,6 +118,7 @@ class Deployer:
         )
         self._starting = Starting(self._parts, self._drivers, self._timers, on_safe_mode)
         self._polling = Polling(self._parts, self._drivers, self._timers, settings.poll_s)
+        self._reconfiguring = Reconfiguring(self._parts, self._drivers, self._absent, self._starting, self._polling)
 
     @property
     def safe_mode(self) -> str | None:
@@ -136,7 +136,7 @@ class Deployer:
         for one in settings:
             row = rows.pop(one.name, None) or Row(one.name)
             self._drivers[one.name] = Driver(one, pipelines[one.name], self._parts, row)
-        self._absent = rows
+        self._absent.update(rows)
         self._publish()
         self._jobs.start()
         self._restore.start()
@@ -166,6 +166,25 @@ class Deployer:
         self._stopping = True
         for driver in self._drivers.values():
             driver.shut_down()
+
+    def reconfigure(
+        self,
+        settings: DeploySettings,
+        wanted: Sequence[PipelineSettings],
+        pipelines: Mapping[PipelineName, PipelinePort],
+    ) -> None:
+        """Take another configuration up; returns once that is under way. Any thread but the control thread.
+
+        A pipeline that comes is started already, and in ``pipelines``; one that goes is dismissed after this, not
+        before: no order reaches it any more. Raises DeploymentRefused where the control thread does not answer.
+        """
+
+        def order() -> None:
+            self._reconfiguring.take_up(settings, wanted, pipelines)
+            self._statuses = {name: status for name, status in self._statuses.items() if name in self._drivers}
+            self._snapshot = tuple(self._statuses.values())
+
+        self._ask(order)
 
     # --- orders: any thread but the control thread -------------------------------------------------------------------
 
@@ -222,42 +241,6 @@ class Deployer:
             for stored in self._store.releases()
         )
 
-    # --- events of pipelines: any thread, only post ------------------------------------------------------------------
-
-    def swapped(self, pipeline: PipelineName, swap: SwapSeen) -> None:
-        """Take note of another worker's first answer."""
-        self._inbox.post(lambda: self._driver(pipeline).swapped(swap))
-
-    def served(self, pipeline: PipelineName, sample: ServedSample) -> None:
-        """Take note of how current does; an unread older sample is replaced."""
-        key = ("served", pipeline, sample.release.digest)
-        self._inbox.post(lambda: self._driver(pipeline).served(sample), key=key)
-
-    def worker_lost(self, pipeline: PipelineName, release: ReleaseId, reason: str, fell_back: bool) -> None:
-        """Take note of a worker that died or hung."""
-        self._inbox.post(lambda: self._driver(pipeline).worker_lost(release, reason, fell_back=fell_back))
-
-    def bad_output(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
-        """Take note of an impossible answer; an unread older one of the release is replaced."""
-        key = ("bad_output", pipeline, release.digest)
-        self._inbox.post(lambda: self._driver(pipeline).bad_output(release, reason), key=key)
-
-    def shadow_seen(self, pipeline: PipelineName, pair: ShadowPair) -> None:
-        """Take note of two answers to one frame; the pipeline's one frame at a time bounds them."""
-        self._inbox.post(lambda: self._driver(pipeline).shadowing.seen(pair))
-
-    def shadow_stopped(self, pipeline: PipelineName, reason: str) -> None:
-        """Take note of the end of a shadow."""
-        self._inbox.post(lambda: self._driver(pipeline).shadowing.stopped(reason))
-
-    def shadow_failed(self, pipeline: PipelineName, release: ReleaseId, reason: str) -> None:
-        """Take note of a candidate that failed in its shadow."""
-        self._inbox.post(lambda: self._driver(pipeline).shadowing.failed(release, reason))
-
-    def retired(self, pipeline: PipelineName, worker: WorkerPort) -> None:
-        """Close a worker that the pipeline handed back."""
-        self._inbox.post(lambda: self._driver(pipeline).retired(worker))
-
     # --- the control thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -312,8 +295,8 @@ class Deployer:
             raise CommandError(f"pipeline {pipeline!r} is unknown; this device has {known}", field="pipeline") from None
 
     def _report(self, status: DeploymentStatus) -> None:
-        """Tell a status on, once."""
-        if self._statuses.get(status.pipeline) == status:
+        """Tell a status on, once; nothing of a pipeline that was removed."""
+        if self._statuses.get(status.pipeline) == status or status.pipeline not in self._drivers:
             return
         self._statuses[status.pipeline] = status
         self._snapshot = tuple(self._statuses.values())
@@ -326,4 +309,5 @@ class Deployer:
         self._kept = frozenset(factory).union(*(row.slots() for row in rows))
         self._starting.look_at_safe_mode()
         for driver in self._drivers.values():
+            driver.look()
             self._report(driver.status())

@@ -10,15 +10,17 @@ from __future__ import annotations
 from agent.clock import rfc3339
 from agent.deploy.approach import Approach
 from agent.deploy.bootguard import Do, Plan
+from agent.deploy.configured import Configured
 from agent.deploy.course import Course
 from agent.deploy.guard import Guard
 from agent.deploy.judging import Judging
 from agent.deploy.keeper import Keeper
-from agent.deploy.machine import Signal, State
+from agent.deploy.machine import Signal
 from agent.deploy.orders import Orders
 from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort, WorkerPort
 from agent.deploy.records import DeploymentStatus, PipelineSettings, SlotRelease
+from agent.deploy.renewal import Renewal
 from agent.deploy.row import Row
 from agent.deploy.timers import Timers
 from agent.errors import LookoutError
@@ -33,16 +35,18 @@ class Driver:
     def __init__(self, settings: PipelineSettings, pipeline: PipelinePort, parts: Parts, row: Row) -> None:
         self.name = settings.name
         self.timers = Timers()
+        self._configured = configured = Configured(settings)
         self._parts = parts
         self._course = Course(settings.name, parts, row, changed=self._changed, ended=self._ended)
-        self._keeper = Keeper(settings, pipeline, parts, self.timers, self._course, self)
+        self._keeper = Keeper(configured, pipeline, parts, self.timers, self._course, self)
         self._judging = Judging(pipeline, parts, self.timers, self._course, self._keeper)
         self._approach = Approach(
-            settings, pipeline, parts, self.timers, self._course, self._keeper, self._judging.probing
+            configured, pipeline, parts, self.timers, self._course, self._keeper, self._judging.probing
         )
         self.shadowing = self._approach.shadowing
-        self.orders = Orders(settings, parts, self.timers, self._course, self._keeper, self._approach, self._judging)
+        self.orders = Orders(configured, parts, self.timers, self._course, self._keeper, self._approach, self._judging)
         self._guard = Guard(parts, self.timers, self._course, self._keeper)
+        self._renewal = Renewal(configured, parts, self.timers, self._course, self._keeper)
 
     # --- what others may see -----------------------------------------------------------------------------------------
 
@@ -65,11 +69,12 @@ class Driver:
             previous=row.previous,
             candidate=row.candidate,
             serving=self._keeper.serving,
-            degraded=self._keeper.degraded,
+            degraded=self._keeper.degraded or self._renewal.trouble,
             at=rfc3339(row.updated_at_ms) if row.updated_at_ms else "",
             shadow=self.shadowing.report,
             yanked=self.orders.upkeep.yanked,
-            not_before=rfc3339(row.not_before_ms) if row.not_before_ms and row.state is State.DEFERRED else None,
+            not_before=None if (begins_ms := row.begins_ms()) is None else rfc3339(begins_ms),
+            latest=self.orders.upkeep.latest,
         )
 
     @property
@@ -110,6 +115,26 @@ class Driver:
         self._keeper.leave_safe_mode()
         self.orders.consider_config(at_boot=True)
 
+    def reconfigure(self, settings: PipelineSettings) -> None:
+        """Take up what the configuration says now, of this pipeline and of all."""
+        before, self._configured.now = self._configured.now, settings
+        if (before.score, before.labels) != (settings.score, settings.labels):
+            self._keeper.report()
+        self._keeper.reconsider()
+        if before.model != settings.model:
+            self.orders.config_changed()
+
+    def look(self) -> None:
+        """Do what is due by what has become of everything; called after each message."""
+        self._renewal.look()
+
+    def leave(self) -> None:
+        """Let go of the pipeline, which was removed; the journal keeps what was under way."""
+        self._approach.shut_down()
+        self._keeper.leave()
+        self._parts.turn.give_up(self.name)
+        self._course.leave("its pipeline was removed from the configuration")
+
     def shut_down(self) -> None:
         """Stop the running job; the journal keeps the deployment, which goes on at the next start."""
         self._approach.shut_down()
@@ -118,6 +143,7 @@ class Driver:
 
     def swapped(self, seen: SwapSeen) -> None:
         """Take note of another worker's first answer."""
+        self._renewal.swapped(seen)
         self._judging.probing.swapped(seen)
 
     def served(self, seen: ServedSample) -> None:
@@ -137,8 +163,11 @@ class Driver:
         self._judging.retired(worker)
 
     def surveyed(self, found: Surveyed) -> None:
-        """Act upon what the registry answered."""
+        """Act upon what the registry answered, and tell what that changed."""
+        before = self.status()
         self.orders.surveyed(found)
+        if self.status() != before:
+            self._changed()
 
     # --- what the parts tell later ones ------------------------------------------------------------------------------
 

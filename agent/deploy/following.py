@@ -61,6 +61,15 @@ def followed(row: Row) -> Reference | None:
     return reference if reference.kind != "version" else None
 
 
+def named_version(text: str | None) -> str | None:
+    """Return the version that a reference names itself; None of a channel or range."""
+    try:
+        reference = None if text is None else parse_reference(text)
+    except ReferenceError:
+        return None
+    return reference.value if reference is not None and reference.kind == "version" else None
+
+
 def taken(reference: object, digest: str) -> str:
     """Return the note of a release that was taken up for a reference."""
     return f"{reference} {digest}"

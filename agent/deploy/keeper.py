@@ -15,13 +15,14 @@ from typing import Protocol
 import structlog
 
 from agent.clock import NS_PER_S
+from agent.deploy.configured import Configured
 from agent.deploy.course import Course
 from agent.deploy.deaths import SLOWEST_S, Deaths
 from agent.deploy.loading import Loaded
 from agent.deploy.machine import Signal, State
 from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort, WorkerPort
-from agent.deploy.records import PipelineSettings, SlotRelease
+from agent.deploy.records import SlotRelease
 from agent.deploy.serving import Serving, Who
 from agent.deploy.timers import Timers
 from agent.errors import DigestMismatch, InputError, LookoutError, StorageError, TrustError
@@ -49,7 +50,7 @@ class Keeper:
 
     def __init__(
         self,
-        settings: PipelineSettings,
+        configured: Configured,
         pipeline: PipelinePort,
         parts: Parts,
         timers: Timers,
@@ -58,15 +59,15 @@ class Keeper:
     ) -> None:
         self.factory: SlotRelease | None = None
         """The factory release, once it was loaded."""
-        self._name = settings.name
-        self._factory_folder = settings.factory
+        self._name = configured.name
+        self._configured = configured
         self._standing_in = self._unloaded = self._safe = False
         self._parts = parts
         self._timers = timers
         self._course = course
         self._owner = owner
         self._deaths = Deaths()
-        self._workers = Serving(settings, pipeline, parts.loader, parts.restore, parts.post)
+        self._workers = Serving(configured, pipeline, parts)
         self._restoring: Digest | None = None
         self._trouble: str | None = None
 
@@ -127,9 +128,11 @@ class Keeper:
         """Close a worker that nobody uses."""
         self._workers.close(worker)
 
-    def bring_back(self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None]) -> None:
-        """Load a release from the store, for ``done``."""
-        self._workers.bring_back(slot, done)
+    def bring_back(
+        self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None], *, beside: bool = False
+    ) -> None:
+        """Load a release from the store, for ``done``; ``beside`` what serves: slowly, and dying first."""
+        self._workers.bring_back(slot, done, beside=beside)
 
     def boot(self, *, safe: bool) -> None:
         """Remember the deaths of before the agent's restart; ``safe``: begin in safe mode."""
@@ -190,6 +193,41 @@ class Keeper:
         self._workers.install(loaded)
         self._drop_needless()
 
+    # --- another configuration ---------------------------------------------------------------------------------------
+
+    def report(self) -> None:
+        """Let what is answered be reported as the configuration says now."""
+        self._workers.report()
+
+    def reconsider(self) -> None:
+        """Keep no worker warm that the configuration does not want warm, and look again where nothing serves."""
+        if self._course.state is not State.PROBATION:
+            self._drop_needless()
+        if self._workers.now is None:
+            self.restore()
+
+    def exchange(self, loaded: Loaded) -> bool:
+        """Let what serves be served by another worker of the same release; False where it serves no more, or may not.
+
+        Who served stays warm until :meth:`exchanged`.
+        """
+        now = self._workers.now
+        on_probation = self._course.state is State.PROBATION
+        if now is None or now.slot.digest != loaded.slot.digest or self._unloaded or on_probation:
+            return False
+        self._workers.install(loaded)
+        return True
+
+    def exchanged(self, former: Loaded) -> None:
+        """Retire the worker that :meth:`exchange` left warm."""
+        if self._workers.warm is former:
+            self._workers.drop_previous()
+
+    def leave(self) -> None:
+        """Let go of the pipeline, which was removed: it hands its workers back itself."""
+        self._unloaded = True  # so nothing is brought back
+        self._workers.leave()
+
     # --- deaths ------------------------------------------------------------------------------------------------------
 
     def lost(self, release: ReleaseId, reason: str, *, fell_back: bool) -> bool:
@@ -236,10 +274,11 @@ class Keeper:
 
     def stand_in(self) -> None:
         """Let the factory model serve while nothing does."""
-        if self._factory_folder is None or self._standing_in or self._unloaded or self._workers.now is not None:
+        folder = self._configured.now.factory
+        if folder is None or self._standing_in or self._unloaded or self._workers.now is not None:
             return
         self._standing_in = True
-        self._workers.bring_factory(self._factory_folder, self._stood_in)
+        self._workers.bring_factory(folder, self._stood_in)
 
     def _stood_in(self, result: Loaded | LookoutError) -> None:
         self._standing_in = False

@@ -5,6 +5,7 @@ Used for a candidate before its trial and for a release that is brought back, so
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Set
 from dataclasses import dataclass
@@ -34,6 +35,22 @@ AIR_BYTES = 256 * 1024 * 1024
 """How generous the limit on a candidate's allocations is: arenas grow by doubling, and stacks count."""
 
 
+class How(msgspec.Struct, frozen=True):
+    """The way in which a worker runs its model. ``floor``: it answers everything above that score."""
+
+    providers: tuple[str, ...] = ()
+    threads: int = 1
+    spin: bool = False
+    floor: float = 0.0
+
+    def serves_for(self, wanted: How) -> bool:
+        """Return whether a worker that runs so need not be replaced by one that runs as ``wanted``."""
+        return self.floor <= wanted.floor and self == msgspec.structs.replace(wanted, floor=self.floor)
+
+
+UNKNOWN = How()
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A release in a warm worker, and what a pipeline must know of it. ``p95_ms``: what its trial measured."""
@@ -42,8 +59,17 @@ class Loaded:
     stored: StoredRelease
     worker: WorkerPort
     labels: tuple[str, ...]
-    score: float
     p95_ms: float | None = None
+    how: How = UNKNOWN
+
+    def threshold(self, score: float | None) -> float:
+        """Return the least score that is reported; ``score``: what the configuration says, if it does."""
+        return threshold(self.stored, score)
+
+
+def threshold(stored: StoredRelease, score: float | None) -> float:
+    """Return the least score that is reported: the configuration's, else the manifest's."""
+    return stored.manifest.thresholds.score if score is None else score
 
 
 def slot_of(stored: StoredRelease, variant: int) -> SlotRelease:
@@ -70,8 +96,27 @@ def usable_variants(stored: StoredRelease, providers: tuple[str, ...]) -> tuple[
     )
 
 
+def variant_for(stored: StoredRelease, present: int, providers: tuple[str, ...], fresh: Set[str]) -> int:
+    """Return the variant to load under these ``providers``: ``present``, which was chosen once by its trial, goes on.
+
+    Another one takes its place where the host lost all that ``present`` is made for, or where a provider in ``fresh``,
+    which was named just now and is wanted more than those, has a variant. Raises :class:`ModelError` where none is.
+    """
+    usable = usable_variants(stored, providers)
+    variants = stored.manifest.variants
+    ranked = [
+        next((place for place, name in enumerate(providers) if name in variants[number].providers), len(providers))
+        for number in usable
+    ]
+    best = usable[ranked.index(min(ranked))]
+    if present not in usable:
+        return best
+    wanted_more = providers[: ranked[usable.index(present)]]
+    return best if fresh & set(wanted_more) and ranked[usable.index(best)] < len(wanted_more) else present
+
+
 class Loader:
-    """Starts workers from the store. Thread-safe."""
+    """Starts workers from the store, in one way; :meth:`under` gives one for another. Thread-safe."""
 
     def __init__(
         self,
@@ -85,6 +130,17 @@ class Loader:
         self._store = store
         self._settings = settings
         self._numbers = itertools.count(1)
+
+    def under(self, settings: DeploySettings) -> Loader:
+        """Return a loader that goes by other settings, and shares all else."""
+        other = copy.copy(self)
+        other._settings = settings
+        return other
+
+    def how(self, stored: StoredRelease, variant: int, score: float | None) -> How:
+        """Return how a worker of ``variant`` is run; ``score`` is the configuration's threshold, if it has one."""
+        least = min(SCORE_FLOOR, threshold(stored, score), stored.manifest.thresholds.score)
+        return How(self.providers_of(stored, variant), self._settings.threads, self._settings.spin, least)
 
     def verify(self, digest: Digest) -> StoredRelease:
         """Re-hash every file of the release. Raises DigestMismatch, StorageError."""
@@ -105,19 +161,19 @@ class Loader:
         what it needs. Raises ModelError, ChildDied, ChildHung.
         """
         manifest = stored.manifest
-        threshold = manifest.thresholds.score if score is None else score
+        how = self.how(stored, variant, score)
         load = Load(
             spec=manifest.spec(variant, stored.id.digest),
             path=str(stored.path(manifest.variants[variant].file)),
-            providers=self._providers(manifest.variants[variant].providers),
-            threads=self._settings.threads,
-            spin=self._settings.spin,
-            score_floor=min(SCORE_FLOOR, threshold, manifest.thresholds.score),
+            providers=how.providers,
+            threads=how.threads,
+            spin=how.spin,
+            score_floor=how.floor,
         )
         if memory_bytes is not None and load.providers == (CPU,):  # an accelerator's driver maps what it likes
             load = msgspec.structs.replace(load, data_limit_bytes=AIR * memory_bytes + AIR_BYTES)
         worker = self._start(load, candidate, stored, variant)
-        return Loaded(slot_of(stored, variant), stored, worker, manifest.labels, threshold)
+        return Loaded(slot_of(stored, variant), stored, worker, manifest.labels, how=how)
 
     def providers_of(self, stored: StoredRelease, variant: int) -> tuple[str, ...]:
         """Return the providers that a worker of ``variant`` is asked to use."""
@@ -157,8 +213,8 @@ class Loader:
         self._cache.keep(key, written)
         return worker
 
-    def bring_back(self, slot: SlotRelease, *, score: float | None) -> Loaded:
-        """Verify and load a release that was committed before, for serving at once.
+    def bring_back(self, slot: SlotRelease, *, score: float | None, beside: bool = False) -> Loaded:
+        """Verify and load a release that was committed before, for serving at once; ``beside`` one that serves: slowly.
 
         A variant whose providers the host lost gives way to one that it has. Raises the errors of :meth:`verify` and
         :meth:`start`.
@@ -167,7 +223,7 @@ class Loader:
         variants = stored.manifest.variants
         usable = slot.variant < len(variants) and self._providers(variants[slot.variant].providers)
         variant = slot.variant if usable else choose_variant(stored, self._settings.providers)
-        return self.start(stored, variant, score=score, candidate=False)
+        return self.start(stored, variant, score=score, candidate=beside)
 
     def factory(self, folder: str, *, score: float | None) -> Loaded:
         """Take the factory release in ``folder`` into the store and load it, for serving at once."""

@@ -13,12 +13,13 @@ import structlog
 
 from agent.deploy import room
 from agent.deploy.approach import Approach
+from agent.deploy.configured import Configured
 from agent.deploy.course import Course
 from agent.deploy.judging import Judging
 from agent.deploy.keeper import Keeper
 from agent.deploy.machine import BEFORE_PROBATION, TERMINAL, Signal, State
 from agent.deploy.parts import Parts
-from agent.deploy.records import Accepted, DeployOptions, OnDone, PipelineSettings, SlotRelease
+from agent.deploy.records import Accepted, DeployOptions, OnDone, SlotRelease
 from agent.deploy.timers import Timers
 from agent.deploy.upkeep import Upkeep
 from agent.deploy.wish import Wish
@@ -35,7 +36,7 @@ class Orders:
 
     def __init__(
         self,
-        settings: PipelineSettings,
+        configured: Configured,
         parts: Parts,
         timers: Timers,
         course: Course,
@@ -50,7 +51,8 @@ class Orders:
         self._judging = judging
         self.upkeep = Upkeep(course, parts, timers, self)
         self._withdrawal = Withdrawal(course, keeper, self)
-        self._wish = Wish(settings.model, timers, self._deploy_wish)
+        self._configured = configured
+        self._wish = Wish(configured.now.model, timers, self._deploy_wish)
         self._wished = False
 
     # --- deploy and cancel -------------------------------------------------------------------------------------------
@@ -71,11 +73,12 @@ class Orders:
         upon. Raises DeploymentRefused (busy), StorageError; then nothing changed.
         """
         self._refuse_busy()
-        later = self._approach.is_ahead(options.not_before_ms)
+        later = self._approach.is_ahead(options.not_before_ms, options.spread_ms)
         changes: dict[str, Any] = {
             "reference": reference,
             "force": force,
             "not_before_ms": options.not_before_ms if later else None,
+            "spread_ms": options.spread_ms,
             "shadow_frames": options.shadow_frames,
             "min_agreement": options.min_agreement,
         }
@@ -157,6 +160,11 @@ class Orders:
     def consider_config(self, *, at_boot: bool) -> None:
         """Deploy the configuration's model if it is due."""
         self._wish.consider(self._course.row, at_boot=at_boot)
+
+    def config_changed(self) -> None:
+        """Take up what the configuration says now: its model is deployed where it was edited."""
+        self._wish.renew(self._configured.now.model)
+        self.consider_config(at_boot=False)
 
     def _deploy_wish(self, model: str) -> None:
         try:

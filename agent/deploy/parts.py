@@ -53,9 +53,12 @@ class Turn:
             self._waiting.pop(self.holder)()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Parts:
-    """Lent to each driver by the deployer.
+    """Lent to each driver by the deployer. Nobody changes it but :meth:`renew`.
+
+    ``settings``, and with them ``loader`` and ``trial``, are replaced as a whole; what is under way goes on by those
+    that it began with. Any thread may read them.
 
     ``keep``: digests that no collection may touch (any thread). ``report``: a pipeline's new status, at each change of
     its state. ``random``: 0..1, for jitter. ``available``: bytes of memory that a new process can take, None: not told.
@@ -80,3 +83,9 @@ class Parts:
     clock_doubt: Callable[[], str | None]
     """Why the clock is not believed, in words; None when it is."""
     available: Callable[[], int | None]
+
+    def renew(self, settings: DeploySettings) -> None:
+        """Go by other settings from now on. Control thread only."""
+        self.settings = settings
+        self.loader = self.loader.under(settings)
+        self.trial = self.trial.under(settings)

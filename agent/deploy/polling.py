@@ -59,6 +59,15 @@ class Polling:
             self._period_ns = self._parts.now_ns()
             self._set(self._period_ns + self._within())
 
+    def reconfigure(self, poll_s: float) -> None:
+        """Ask so often from now on; the next time is chosen anew."""
+        if poll_s == self._poll_s:
+            return
+        self._poll_s = poll_s
+        self._timers.cancel("poll")
+        if self._cancel is None:  # else it goes on when the answer has come
+            self.start()
+
     def interrupt(self) -> None:
         """Give the question under way up: the lane is needed."""
         if self._cancel is not None:
@@ -75,6 +84,8 @@ class Polling:
 
     def _next(self) -> None:
         """Choose an instant of the next period; periods that passed meanwhile are left out."""
+        if self._poll_s <= 0:
+            return
         period_ns = round(self._poll_s * NS_PER_S)
         self._period_ns += period_ns * (1 + max(0, self._parts.now_ns() - self._period_ns) // period_ns)
         self._set(self._period_ns + self._within())

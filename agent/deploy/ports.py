@@ -75,6 +75,10 @@ class PipelinePort(Protocol):
         """Between two frames: ``worker`` is current, who was is previous (warm), who was previous is retired."""
         ...
 
+    def report(self, worker: Any, *, labels: tuple[str, ...], score: float, only: tuple[str, ...] | None) -> None:
+        """Report what ``worker`` answers in another way from now on."""
+        ...
+
     def swap_back(self, reason: str) -> None:
         """Make the warm previous current at once; without one nothing happens."""
         ...

@@ -48,10 +48,18 @@ class Ranking:
         inspect: InspectPort | None = None,
         remembered: Remembered = lambda _digest, _host: (),
     ) -> None:
+        self._loader = loader
+        self._inspect = inspect
         self._trial = Trial(loader, settings, inspect)
         self._settings = settings
+        self._machine = host
         self._host = f"{host}; {','.join(settings.providers)}; {settings.threads} threads"
         self._remembered = remembered
+
+    def under(self, settings: DeploySettings) -> Ranking:
+        """Return one that goes by other settings; a trial under way goes on by these."""
+        loader = self._loader.under(settings)
+        return Ranking(loader, settings, self._machine, inspect=self._inspect, remembered=self._remembered)
 
     @property
     def host(self) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from agent.deploy.machine import State
+from agent.deploy.machine import TERMINAL, State
 from agent.types import Digest, ModelName, PipelineName, ReleaseId
 
 
@@ -175,18 +175,26 @@ class DeploymentStatus(msgspec.Struct, frozen=True):
     yanked: str | None = None
     """Why the publisher withdrew the current release; None where the registry says nothing of the kind."""
     not_before: str | None = None
-    """When a deferred deployment begins, RFC 3339."""
+    """When a deferred deployment begins, RFC 3339; its part of a spread is in it."""
+    latest: str | None = None
+    """The version that ``reference`` meant when the registry was last asked; None where that is not known."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something is being done now, rather than ended or waited for."""
+        return self.state not in TERMINAL | {State.DEFERRED, State.WAITING_FOR_CLOCK}
 
 
 class DeployOptions(msgspec.Struct, frozen=True):
     """What one deploy asks for beside its reference; None: as configured.
 
-    ``not_before_ms``: UTC, the deployment is deferred until then.
+    ``not_before_ms``: UTC, the deployment is deferred until then. ``spread_ms``: and for so long besides.
     """
 
     shadow_frames: int | None = None
     min_agreement: float | None = None
     not_before_ms: int | None = None
+    spread_ms: int | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):

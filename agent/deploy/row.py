@@ -25,7 +25,8 @@ class Row(msgspec.Struct, frozen=True):
     not from the registry. ``config_model``: the last value of ``pipelines.<name>.model`` that was acted upon.
     ``agent_deaths``, ``reboot_deaths``: the agent's unexplained ends in this probation, without and with the host's.
     ``interruptions``: how often the deployment under way was cut off before probation. ``not_before_ms`` (UTC),
-    ``shadow_frames`` and ``min_agreement`` are what the deploy asked for; None: not, or as configured.
+    ``shadow_frames`` and ``min_agreement`` are what the deploy asked for; None: not, or as configured. ``spread_ms``:
+    this device's part of the time over which the deploy spreads.
     ``unload_first``: current was closed to make room for the candidate.
     """
 
@@ -48,6 +49,14 @@ class Row(msgspec.Struct, frozen=True):
     shadow_frames: int | None = None
     min_agreement: float | None = None
     unload_first: bool = False
+    spread_ms: int | None = None
+
+    def begins_ms(self) -> int | None:
+        """Return when a deferred deployment begins, UTC; None for any other."""
+        if self.state is not State.DEFERRED:
+            return None
+        part_ms = self.spread_ms or 0
+        return max(self.not_before_ms or 0, self.updated_at_ms if part_ms else 0) + part_ms
 
     def slots(self) -> frozenset[Digest]:
         """Return the digests that the store must keep for this pipeline."""
@@ -65,6 +74,7 @@ def _slots(row: Row, signal: Signal, *, keep_former: bool) -> dict[str, Any]:
             "candidate": None, "receipt": None, "stored": False,
             "agent_deaths": 0, "reboot_deaths": 0, "interruptions": 0,
             "not_before_ms": None, "shadow_frames": None, "min_agreement": None, "unload_first": False,
+            "spread_ms": None,
         }  # fmt: skip
     if signal is Signal.RESUME:
         return {"unload_first": False} if row.stored else {"unload_first": False, "candidate": None}

@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import structlog
 
-from agent.deploy.lanes import Lane, Message
-from agent.deploy.loading import Loaded, Loader
+from agent.deploy.configured import Configured
+from agent.deploy.loading import Loaded
+from agent.deploy.parts import Parts
 from agent.deploy.ports import PipelinePort, WorkerPort
-from agent.deploy.records import PipelineSettings, SlotRelease
+from agent.deploy.records import SlotRelease
 from agent.errors import LookoutError
 from agent.types import ReleaseId
 
@@ -31,21 +32,18 @@ class Who(enum.Enum):
 
 
 class Serving:
-    """The workers of one pipeline. ``post`` brings a message to the control thread."""
+    """The workers of one pipeline."""
 
     def __init__(
         self,
-        settings: PipelineSettings,
+        configured: Configured,
         pipeline: PipelinePort,
-        loader: Loader,
-        lane: Lane,
-        post: Callable[[Message], None],
+        parts: Parts,
     ) -> None:
-        self._settings = settings
+        self._configured = configured
         self._pipeline = pipeline
-        self._loader = loader
-        self._lane = lane
-        self._post = post
+        self._parts = parts
+        self._gone = False
         self.now: Loaded | None = None
         self.warm: Loaded | None = None
         self._leaving: tuple[WorkerPort, Callable[[], None]] | None = None
@@ -56,15 +54,29 @@ class Serving:
 
     def install(self, loaded: Loaded) -> None:
         """Let ``loaded`` serve from the next frame on; who served until now stays warm."""
+        settings = self._configured.now
         self._pipeline.swap(
             loaded.worker,
             labels=loaded.labels,
-            score=loaded.score,
-            only=self._settings.labels,
+            score=loaded.threshold(settings.score),
+            only=settings.labels,
             p95_ms=loaded.p95_ms,
         )
         self.warm = self.now if self.now is not None else self.warm
         self.now = loaded
+
+    def report(self) -> None:
+        """Let the workers' answers be reported as the configuration says now."""
+        settings = self._configured.now
+        for loaded in (self.now, self.warm):
+            if loaded is not None:
+                score = loaded.threshold(settings.score)
+                self._pipeline.report(loaded.worker, labels=loaded.labels, score=score, only=settings.labels)
+
+    def leave(self) -> None:
+        """Let go of the pipeline: it was removed, and hands its workers back itself. What is still loaded is closed."""
+        self._gone = True
+        self.now = self.warm = self._leaving = None
 
     def back(self, reason: str) -> bool:
         """Let the warm previous serve again, at once; False where there is none."""
@@ -121,21 +133,28 @@ class Serving:
             return Who.WARM
         return Who.OTHER
 
-    def bring_back(self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None]) -> None:
-        """Verify and load ``slot`` from the store; ``done`` is called on the control thread."""
-
-        def finished(result: Loaded | LookoutError) -> None:
-            self._post(lambda: done(slot, result))
-
-        self._lane.submit(lambda: self._loader.bring_back(slot, score=self._settings.score), finished)
+    def bring_back(
+        self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None], *, beside: bool = False
+    ) -> None:
+        """Verify and load ``slot`` from the store, ``beside`` what serves; ``done`` is called on the control thread."""
+        score = self._configured.now.score
+        self._load(
+            lambda: self._parts.loader.bring_back(slot, score=score, beside=beside), lambda result: done(slot, result)
+        )
 
     def bring_factory(self, folder: str, done: Callable[[Loaded | LookoutError], None]) -> None:
         """Load the factory release; ``done`` is called on the control thread."""
+        score = self._configured.now.score
+        self._load(lambda: self._parts.loader.factory(folder, score=score), done)
 
-        def finished(result: Loaded | LookoutError) -> None:
-            self._post(lambda: done(result))
+    def _load(self, job: Callable[[], Loaded], done: Callable[[Loaded | LookoutError], None]) -> None:
+        def arrived(result: Loaded | LookoutError) -> None:
+            if not self._gone:
+                done(result)
+            elif isinstance(result, Loaded):
+                self.close(result.worker)
 
-        self._lane.submit(lambda: self._loader.factory(folder, score=self._settings.score), finished)
+        self._parts.restore.submit(job, lambda result: self._parts.post(lambda: arrived(result)))
 
     def close(self, worker: WorkerPort) -> None:
         """Close a worker that nobody uses, away from this thread."""
@@ -143,9 +162,9 @@ class Serving:
         def closed(result: LookoutError | None) -> None:
             if isinstance(result, LookoutError):
                 log.warning("worker.not_closed", release=str(worker.release.version), problem=result.message)
-            self._post(lambda: self._closed(worker))
+            self._parts.post(lambda: self._closed(worker))
 
-        self._lane.submit(worker.close, closed)
+        self._parts.restore.submit(worker.close, closed)
 
     def _closed(self, worker: WorkerPort) -> None:
         if self._leaving is not None and self._leaving[0] is worker:

@@ -62,7 +62,7 @@ class Starting:
         if safe is not None:
             self._enter_safe_mode(safe)
         for driver in self._drivers.values():
-            self._boot_one(driver, boot, safe=safe is not None)
+            self.boot_one(driver, boot, safe=safe is not None)
         self._began_safe = any(driver.safe for driver in self._drivers.values())
         adopted = self._adopt(settings)
         for one in settings:
@@ -74,7 +74,8 @@ class Starting:
         if self.safe_mode is not None and self._began_safe and not any(one.safe for one in self._drivers.values()):
             self._leave_safe_mode()
 
-    def _boot_one(self, driver: Driver, boot: bootguard.Boot, *, safe: bool) -> None:
+    def boot_one(self, driver: Driver, boot: bootguard.Boot, *, safe: bool) -> None:
+        """Let one pipeline serve what it should, and go on with what it was doing."""
         plan = bootguard.plan(driver.row, boot)
         if plan.row != driver.row:
             try:

@@ -41,13 +41,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE pipelines ADD COLUMN min_agreement REAL",
         "ALTER TABLE pipelines ADD COLUMN unload_first INTEGER NOT NULL DEFAULT 0",
     ),
+    ("ALTER TABLE pipelines ADD COLUMN spread_ms INTEGER",),
 )
 """``MIGRATIONS[n]`` brings schema ``n`` to ``n + 1``. Append only: devices in the field hold every one of them."""
 
 COLUMNS = (
     "pipeline", "state", "reference", "force", "stored", "candidate", "current", "previous", "reason", "receipt",
     "config_model", "agent_deaths", "reboot_deaths", "interruptions", "updated_at_ms",
-    "not_before_ms", "shadow_frames", "min_agreement", "unload_first",
+    "not_before_ms", "shadow_frames", "min_agreement", "unload_first", "spread_ms",
 )  # fmt: skip
 LOAD_ROWS = f"SELECT {', '.join(COLUMNS)} FROM pipelines"  # noqa: S608 - our own names
 SAVE_ROW = f"INSERT OR REPLACE INTO pipelines ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608

@@ -11,8 +11,8 @@ from typing import Protocol
 import structlog
 
 from agent.deploy.course import Course
-from agent.deploy.following import Do, named, notice
-from agent.deploy.machine import TERMINAL
+from agent.deploy.following import Do, named, named_version, notice
+from agent.deploy.machine import TERMINAL, State
 from agent.deploy.parts import Parts
 from agent.deploy.records import Accepted, SlotRelease
 from agent.deploy.repair import Repair
@@ -46,6 +46,7 @@ class Upkeep:
         self._owner = owner
         self._repair = Repair(timers, self._deploy)
         self._yanked: tuple[str, str] | None = None
+        self._surveyed: tuple[str, str] | None = None
 
     @property
     def yanked(self) -> str | None:
@@ -54,6 +55,18 @@ class Upkeep:
         if self._yanked is None or current is None or self._yanked[0] != named(current):
             return None
         return self._yanked[1]
+
+    @property
+    def latest(self) -> str | None:
+        """The version that the pipeline's reference meant when the registry was last asked; None: not known."""
+        row = self._course.row
+        if row.candidate is not None and not row.stored:
+            return row.candidate.version
+        if self._surveyed is not None and self._surveyed[0] == row.reference:
+            return self._surveyed[1]
+        if row.current is not None and row.state is State.COMMITTED:
+            return row.current.version
+        return named_version(row.reference)
 
     # --- what a deployment tells ------------------------------------------------------------------------------------
 
@@ -65,7 +78,8 @@ class Upkeep:
             raise DeploymentRefused(error.message, field=error.field) from error
 
     def begun(self, reference: str) -> None:
-        """Forget a repair that another deployment takes the place of."""
+        """Forget a repair that another deployment takes the place of, and what the registry said before it."""
+        self._surveyed = None
         self._repair.begun(reference)
 
     def failed(self, reference: str | None) -> None:
@@ -102,6 +116,7 @@ class Upkeep:
             log.warning("journal.not_read", pipeline=self._name, problem=error.message)
             return
         self._note_yank(said.yanked)
+        self._note_latest(found)
         if said.do is Do.DEPLOY and row.reference is not None:
             self._deploy(row.reference)
         elif said.do is Do.ROLL_BACK:
@@ -116,6 +131,11 @@ class Upkeep:
         self._yanked = (named(current), reason) if current is not None and reason is not None else None
         if self.yanked is not None and self.yanked != before:
             log.warning("release.yanked", pipeline=self._name, release=str(current), reason=reason)
+
+    def _note_latest(self, found: Surveyed) -> None:
+        resolved = found.resolved.get(self._course.row.reference or "")
+        if resolved is not None and resolved.problem is None:
+            self._surveyed = (self._course.row.reference or "", resolved.version)
 
     def _deploy(self, reference: str) -> None:
         try:

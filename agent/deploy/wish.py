@@ -26,6 +26,13 @@ class Wish:
         self._deploy = deploy
         self._failures = 0
 
+    def renew(self, model: str | None) -> None:
+        """Want another model; trying the one before again is over."""
+        if model != self.model:
+            self.model = model
+            self.overruled()
+            self.fulfilled()
+
     def consider(self, row: Row, *, at_boot: bool) -> None:
         """Deploy the model where it was edited; at boot also where nothing is current."""
         if self.model is None or row.state is State.PROBATION:

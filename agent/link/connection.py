@@ -15,95 +15,33 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.link import faults
-from agent.link.wire import Letter, Protocols, Supply
-
-MAX_PACKET_BYTES = 1024 * 1024
-"""Nothing larger is taken from a broker; MQTT 5 brokers are told so."""
+from agent.link import faults, provoked
+from agent.link.peer import Peer, Plan, properties
+from agent.link.wire import Events, Letter, Received, Supply
 
 CONNECT_S = 5.0
-"""For TCP, for TLS and for the CONNACK, each."""
+"""For the CONNACK, and for the answer to the first subscriptions."""
 
 WINDOW = 20
 """Letters of QoS 1 that may be unacknowledged at a time."""
 
 ACKNOWLEDGE_S = 30.0
-"""A broker that acknowledges nothing for so long is not worth the connection."""
+"""A broker that acknowledges nothing for so long, and takes nothing that waits, is not worth the connection."""
 
-RECEIVE_MAXIMUM = 32
+WITH_WILL = 4
+"""MQTT 5's reason of a DISCONNECT after which the broker sends the will all the same."""
+
 BURST = 50
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to connect. ``clean`` throws away what the broker kept for us."""
-
-    host: str
-    port: int
-    protocol: Protocols
-    client_id: str
-    username: str | None
-    password: str | None
-    tls: ssl.SSLContext | None
-    keepalive_s: int
-    will_topic: str
-    will_payload: bytes
-    will_delay_s: int
-    session_expiry_s: int
-    clean: bool = False
-
-    @property
-    def broker(self) -> str:
-        """``host:port``."""
-        return faults.broker_name(self.host, self.port)
-
-
-@dataclass(frozen=True)
-class Received:
-    """A message as it came; ``ack_id`` is for :meth:`Connection.acknowledge`, None where none is due."""
-
-    topic: str | None
-    payload: bytes
-    retained: bool
-    ack_id: int | None
-    response_topic: str | None
-    correlation: bytes | None
-
-
-class Events(Protocol):
-    """What a connection tells its session, on the session's thread, from inside :meth:`Connection.step`."""
-
-    def opened(self) -> None:
-        """Take note that the broker accepted the connection."""
-
-    def subscribed(self, refused: Mapping[str, str]) -> None:
-        """Take note that the broker answered the subscriptions; ``refused``: filter → why."""
-
-    def received(self, message: Received) -> None:
-        """Take a message."""
-
-
-class _Client(paho.Client):
-    """paho, which would read a packet of any size that a broker announces (up to 256 MB) into memory."""
-
-    too_large = False
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MAX_PACKET_BYTES:
-            self.too_large = True
-            raise ConnectionError(f"a packet of {bufsize} bytes")
-        return super()._sock_recv(bufsize)  # type: ignore[no-any-return,unused-ignore] # private, hence a test
 
 
 class Connection:
@@ -123,9 +61,12 @@ class Connection:
         self._may_retain = True
         self._max_qos = 1
         self._unacknowledged: OrderedDict[int, tuple[Letter | None, float]] = OrderedDict()
-        self._subscribing: tuple[str, ...] = ()
+        self._alive_at = time.monotonic()
+        self.provoked: Letter | None = None
+        """The large letter on which the broker hung up, if it did."""
+        self._subscribing: dict[int, tuple[str, ...]] = {}
         self._selector = selectors.DefaultSelector()
-        self._client = self._make_client()
+        self._client = self._make_client(plan)
 
     @property
     def is_open(self) -> bool:
@@ -143,25 +84,15 @@ class Connection:
         return not self._unacknowledged and not self._client.want_write()
 
     def open(self) -> None:
-        """Connect TCP and TLS and send the CONNECT; blocks for :data:`CONNECT_S` each at most. Raises BrokerFault."""
-        plan = self.plan
-        options: dict[str, Any] = {}
-        if plan.protocol == "5":
-            properties = _properties(
-                PacketTypes.CONNECT,
-                SessionExpiryInterval=plan.session_expiry_s,
-                ReceiveMaximum=RECEIVE_MAXIMUM,
-                MaximumPacketSize=MAX_PACKET_BYTES,
-            )
-            options = {"clean_start": plan.clean, "properties": properties}
+        """Connect by ``plan.way`` and send the CONNECT; blocks as long as that does. Raises BrokerFault."""
         try:
-            self._client.connect(plan.host, plan.port, plan.keepalive_s, **options)
-        except (OSError, UnicodeError) as error:
-            raise faults.not_connected(plan.broker, error) from error
+            self._client.begin()
+        except OSError as error:
+            raise faults.not_connected(self.plan.broker, error) from error
         self._answer_by = time.monotonic() + CONNECT_S
         peer = self._client.socket()
         if peer is None:
-            raise faults.hung_up(plan.broker)
+            raise faults.hung_up(self.plan.broker)
         self._selector.register(peer, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
 
@@ -179,22 +110,32 @@ class Connection:
         self._unacknowledged[info.mid] = (None, time.monotonic())
 
     def subscribe(self, filters: Iterable[str]) -> None:
-        """Subscribe once, with QoS 1, and so that a retained message is always told apart (MQTT 5)."""
-        self._subscribing = filters = tuple(filters)
+        """Subscribe with QoS 1, and so that a retained message is always told apart (MQTT 5)."""
+        asked = tuple(filters)
         if self.plan.protocol == "5":
             options = SubscribeOptions(qos=1, retainAsPublished=True)
-            self._client.subscribe([(topic, options) for topic in filters])
+            _, mid = self._client.subscribe([(topic, options) for topic in asked])
         else:
-            self._client.subscribe([(topic, 1) for topic in filters])
+            _, mid = self._client.subscribe([(topic, 1) for topic in asked])
+        if mid is not None:
+            self._subscribing[mid] = asked
         self._answer_by = time.monotonic() + CONNECT_S
+
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """End some subscriptions; what is under way may still come."""
+        self._client.unsubscribe(list(filters))
 
     def acknowledge(self, ack_id: int) -> None:
         """Tell the broker that a message need not come again."""
         self._client.ack(ack_id, 1)
 
-    def disconnect(self) -> None:
-        """Say goodbye in order: no will is sent."""
-        self._client.disconnect()
+    def disconnect(self, *, with_will: bool = False) -> None:
+        """Say goodbye in order: no will is sent, unless it is asked for (then with its delay, where MQTT has one)."""
+        if not with_will:
+            self._client.disconnect()
+        elif self.plan.protocol == "5":
+            self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, identifier=WITH_WILL))
+        self._client.loop_write()
 
     def close(self) -> None:
         """Free the socket without a word. Idempotent."""
@@ -206,28 +147,8 @@ class Connection:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _make_client(self) -> _Client:
-        plan = self.plan
-        modern = plan.protocol == "5"
-        client = _Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=plan.client_id,
-            clean_session=None if modern else plan.clean,
-            protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.connect_timeout = CONNECT_S
-        client.max_inflight_messages_set(WINDOW + 10)  # ours is the tighter window: paho never has to queue
-        client.max_queued_messages_set(WINDOW + 10)
-        if plan.username is not None:
-            client.username_pw_set(plan.username, plan.password)
-        if plan.tls is not None:
-            client.tls_set_context(plan.tls)
-        properties = None
-        if modern:
-            properties = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=plan.will_delay_s)
-        client.will_set(plan.will_topic, plan.will_payload, qos=1, retain=True, properties=properties)
+    def _make_client(self, plan: Plan) -> Peer:
+        client = Peer(plan, max_unacknowledged=WINDOW + 10)  # ours is the tighter window: paho never has to queue
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -246,7 +167,8 @@ class Connection:
         for key, events in self._selector.select(0 if buffered else timeout_s):
             if key.fileobj is self._wake:
                 _drain(self._wake)
-            elif events & selectors.EVENT_WRITE:
+            elif events & selectors.EVENT_WRITE:  # what waited, waits no longer: the peer takes something
+                self._alive_at = time.monotonic()
                 self._client.loop_write()
             if key.fileobj is peer and events & selectors.EVENT_READ:
                 buffered = True
@@ -268,11 +190,11 @@ class Connection:
         if letter.size > self._max_packet:
             self._supply.refused(letter, f"the broker takes at most {self._max_packet} bytes")
             return
-        properties = None
+        with_it = None
         if letter.correlation is not None and self.plan.protocol == "5":
-            properties = _properties(PacketTypes.PUBLISH, CorrelationData=letter.correlation)
+            with_it = properties(PacketTypes.PUBLISH, CorrelationData=letter.correlation)
         qos = min(letter.qos, self._max_qos)
-        info = self._client.publish(letter.topic, letter.payload, qos, letter.retain and self._may_retain, properties)
+        info = self._client.publish(letter.topic, letter.payload, qos, letter.retain and self._may_retain, with_it)
         if qos == 1:
             self._unacknowledged[info.mid] = (letter, time.monotonic())
         elif letter.qos == 1:  # the broker knows no QoS 1: written is as good as it gets
@@ -284,7 +206,7 @@ class Connection:
             self._fault = faults.silent(self.plan.broker, CONNECT_S)
         if self._fault is None and self._unacknowledged:
             _, sent_at = next(iter(self._unacknowledged.values()))
-            if now - sent_at > ACKNOWLEDGE_S:
+            if now - max(sent_at, self._alive_at) > ACKNOWLEDGE_S:
                 self._fault = faults.unacknowledged(self.plan.broker, ACKNOWLEDGE_S)
         if self._fault is None and self._client.socket() is None:
             self._fault = faults.lost(self.plan.broker, "closed") if self.accepted else faults.hung_up(self.plan.broker)
@@ -312,8 +234,11 @@ class Connection:
     ) -> None:
         if self._fault is not None:
             return
+        self.provoked = provoked.largest(self._unacknowledged.values(), time.monotonic())
         if flags.is_disconnect_packet_from_server:
             self._fault = faults.refused(self.plan.broker, reason.value, reason.getName())
+        elif self._client.tls_error is not None:
+            self._fault = faults.not_connected(self.plan.broker, self._client.tls_error)
         elif self.accepted:
             why = "it sent more than this device takes" if self.too_large else reason.getName()
             self._fault = faults.lost(self.plan.broker, why)
@@ -340,7 +265,10 @@ class Connection:
     def _on_publish(
         self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
-        letter, _ = self._unacknowledged.pop(mid, (None, 0.0))
+        if mid not in self._unacknowledged:  # of QoS 0: it was written
+            return
+        letter, _ = self._unacknowledged.pop(mid)
+        self._alive_at = time.monotonic()
         if letter is None:
             return
         if reason.is_failure:
@@ -349,18 +277,13 @@ class Connection:
             self._supply.acknowledged(letter.id)
 
     def _on_subscribe(
-        self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
+        self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        self._answer_by = None
-        answers = zip(self._subscribing, reasons, strict=False)
-        self._events.subscribed({topic: reason.getName() for topic, reason in answers if reason.is_failure})
-
-
-def _properties(packet: int, **values: int | bytes) -> Properties:
-    properties = Properties(packet)  # type: ignore[no-untyped-call] # paho leaves this one class untyped
-    for name, value in values.items():
-        setattr(properties, name, value)
-    return properties
+        asked = self._subscribing.pop(mid, ())
+        if not self._subscribing:
+            self._answer_by = None
+        answers = zip(asked, reasons, strict=False)
+        self._events.subscribed(asked, {topic: reason.getName() for topic, reason in answers if reason.is_failure})
 
 
 def _drain(wake: socket.socket) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -84,10 +84,15 @@ class BadResponseTopic(CommandError):
     code = "bad_response_topic"
 
 
+def too_large(size: int) -> TooLarge:
+    """Say that a command of ``size`` bytes is not taken."""
+    return TooLarge(f"the command has {size} bytes; at most {MAX_COMMAND_BYTES} are taken")
+
+
 def decode(payload: bytes) -> dict[str, Any]:
     """Read the JSON object. Raises :class:`TooLarge`, :class:`NotJson`."""
     if len(payload) > MAX_COMMAND_BYTES:
-        raise TooLarge(f"the command has {len(payload)} bytes; at most {MAX_COMMAND_BYTES} are taken")
+        raise too_large(len(payload))
     try:
         envelope = msgspec.json.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -111,8 +116,8 @@ def validate(envelope: dict[str, Any]) -> Command:
     return _convert(envelope, Command, "")
 
 
-def check_expiry(command: Command, now_utc_ms: int | None) -> None:
-    """Refuse a command that came too late; ``now_utc_ms`` is None while the clock is not trusted.
+def check_expiry(command: Command, utc_ms: Callable[[], int | None]) -> None:
+    """Refuse a command that came too late; ``utc_ms`` gives None while the clock is not trusted.
 
     Raises :class:`Expired`, :class:`ClockUnsynced`, :class:`BadArgument`.
     """
@@ -127,12 +132,13 @@ def check_expiry(command: Command, now_utc_ms: int | None) -> None:
             f"expires_at {command.expires_at!r} is no RFC 3339 time with a zone, such as 2026-11-24T16:02:00Z",
             field="expires_at",
         )
-    if now_utc_ms is None:
+    now_ms = utc_ms()
+    if now_ms is None:
         raise ClockUnsynced(
             f"expires_at {command.expires_at} cannot be judged: this device's clock is not synchronised yet",
             field="expires_at",
         )
-    if at.timestamp() * 1000 <= now_utc_ms:
+    if at.timestamp() * 1000 <= now_ms:
         raise Expired(f"the command expired at {command.expires_at}; send it again", field="expires_at")
 
 

@@ -38,6 +38,10 @@ class WrongProtocol(BrokerRefused):
     unsure = True
 
 
+class Interrupted(BrokerFault):
+    """Nothing failed: whoever waits for the network is asked to do something else."""
+
+
 class TakenOver(BrokerFault):
     """Another client connected under this device's id."""
 
@@ -89,16 +93,8 @@ def not_connected(broker: str, error: Exception) -> BrokerFault:
     """Explain why no TCP or TLS connection came about."""
     if isinstance(error, socket.gaierror):
         return BrokerFault(f"broker {broker}: the name cannot be resolved ({error.strerror}); check mqtt.host and DNS")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return BrokerRefused(
-            f"broker {broker}: its certificate is not trusted: {error.verify_message}; "
-            "check mqtt.tls.ca_file, the name in mqtt.host and this device's clock"
-        )
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        return BrokerRefused(
-            f"broker {broker}: TLS failed: {reason}; check that mqtt.port is the TLS port, and cert_file and key_file"
-        )
+        return _no_tls(broker, error)
     if isinstance(error, ConnectionRefusedError):
         return BrokerFault(f"broker {broker}: connection refused; is the broker running, and mqtt.port right?")
     if isinstance(error, TimeoutError):
@@ -111,6 +107,53 @@ def not_connected(broker: str, error: Exception) -> BrokerFault:
         )
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return BrokerFault(f"broker {broker}: cannot connect: {reason}; check mqtt.host and the network")
+
+
+def _no_tls(broker: str, error: ssl.SSLError) -> BrokerFault:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        remedy = _CERTIFICATES.get(error.verify_code, "check mqtt.tls.ca_file, mqtt.host and this device's clock")
+        words = (error.verify_message or "it cannot be verified").rstrip(".")
+        return BrokerRefused(f"broker {broker}: its certificate is not trusted: {words}; {remedy}")
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return BrokerFault(f"broker {broker}: it ended the connection while TLS began; check mqtt.port and its log")
+    reason = error.reason or str(error)
+    for mark, says in _TLS.items():
+        if mark in reason:
+            return BrokerRefused(f"broker {broker}: {says}")
+    words = reason.replace("_", " ").lower()
+    return BrokerRefused(
+        f"broker {broker}: TLS failed: {words}; check that mqtt.port is the TLS port, mqtt.tls.cert_file and key_file"
+    )
+
+
+_ISSUER = "mqtt.tls.ca_file must hold the certificate of the authority that issued it"
+_NAME = "mqtt.host must be a name or address that stands in the certificate"
+_CERTIFICATES: dict[int, str] = {
+    9: "check this device's clock, and the broker's certificate",
+    10: "have it renewed at the broker, or check this device's clock",
+    18: _ISSUER,
+    19: _ISSUER,
+    20: _ISSUER,
+    21: _ISSUER,
+    62: _NAME,
+    64: _NAME,
+}
+"""OpenSSL's codes of why a certificate does not verify (X509_V_ERR_…), and who mends it."""
+
+_OLD = "it offers no TLS 1.2 or newer, and nothing older is used; update the broker or its tls_version"
+_TLS: dict[str, str] = {
+    "WRONG_VERSION_NUMBER": "what answers does not speak TLS; check that mqtt.port is the TLS port, or remove mqtt.tls",
+    "RECORD_LAYER_FAILURE": "what answers does not speak TLS; check that mqtt.port is the TLS port, or remove mqtt.tls",
+    "UNSUPPORTED_PROTOCOL": _OLD,
+    "ALERT_PROTOCOL_VERSION": _OLD,
+    "WRONG_SSL_VERSION": _OLD,
+    "CERTIFICATE_REQUIRED": "it wants a certificate of this device; set mqtt.tls.cert_file and mqtt.tls.key_file",
+    "CERTIFICATE_EXPIRED": "it says that this device's certificate, mqtt.tls.cert_file, has expired; renew it",
+    "CERTIFICATE_REVOKED": "it says that this device's certificate, mqtt.tls.cert_file, was revoked; get a new one",
+    "ALERT_UNKNOWN_CA": "it does not know the authority that issued this device's certificate, mqtt.tls.cert_file",
+    "BAD_CERTIFICATE": "it does not accept this device's certificate; check mqtt.tls.cert_file and the broker's log",
+}
+"""What OpenSSL calls it (a part of the name), and what it means here."""
 
 
 def silent(broker: str, seconds: float) -> BrokerFault:
@@ -153,15 +196,44 @@ def crashed(broker: str) -> BrokerFault:
     return BrokerRefused(f"broker {broker}: the connection was ended by a fault of the agent; its log says more")
 
 
+def twin(broker: str) -> BrokerFault:
+    """Say that a connection ended which another client of this device's id had ended before."""
+    return TakenOver(
+        f"broker {broker}: another client connects under this device's id; give each device its own device.id"
+    )
+
+
 def suspect(fault: BrokerFault, times: int) -> BrokerFault:
     """Add what it may mean that connections keep ending soon; not every broker says that a session was taken over."""
     hint = f"it ended soon after it began {times} times in a row: does another client use this device's device.id?"
     return type(fault)(f"{fault.message}; {hint}")
 
 
-def unreadable(path: str, what: str, error: Exception) -> BrokerFault:
+def unreadable(path: str, field: str, reason: str) -> BrokerFault:
     """Say that a file which the connection needs cannot be used."""
-    reason = getattr(error, "strerror", None) or str(error)
+    named = f"{field} ({path})" if path else field
     return BrokerRefused(
-        f"{what} {path!r} cannot be used: {reason}; check that it exists and that the agent may read it"
+        f"{named} cannot be used: {reason}; check the file, and that the agent may read it", field=field
+    )
+
+
+def mismatched(cert_file: str, key_file: str) -> BrokerFault:
+    """Say that certificate and key are not of one pair."""
+    return BrokerRefused(
+        f"mqtt.tls.key_file ({key_file}) does not belong to mqtt.tls.cert_file ({cert_file}); name a pair",
+        field="mqtt.tls.key_file",
+    )
+
+
+def misnamed(field: str, text: str) -> BrokerFault:
+    """Say that what stands after ``credential:`` is no file name."""
+    return BrokerRefused(f"{field} is {text!r}: after credential: comes a credential's name, without /", field=field)
+
+
+def no_credentials(field: str, text: str, name: str) -> BrokerFault:
+    """Say that systemd gave this process no credentials."""
+    return BrokerRefused(
+        f"{field} is {text!r}, and this process was given no credentials; "
+        f"add LoadCredential={name}:/path/to/file to the unit, or name the file itself",
+        field=field,
     )

@@ -19,7 +19,9 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ModelDeploy(Arguments, frozen=True, kw_only=True):
-    """``model/deploy``: without ``pipeline`` the device's only one; ``force`` tries a release that failed before.
+    """``model/deploy``: take a release into service; ``force`` tries one that failed before.
+
+    Without ``pipeline`` it is for the device's only one.
 
     ``not_before`` (RFC 3339 with zone) defers it; with ``spread_s`` each device of many waits its own part of that
     time besides. ``shadow_frames`` and ``min_agreement`` take the place of the
@@ -42,7 +44,7 @@ class ModelCancel(Arguments, frozen=True, kw_only=True):
 
 
 class ModelRollback(Arguments, frozen=True, kw_only=True):
-    """``model/rollback``: without ``pipeline`` the device's only one."""
+    """``model/rollback``: go back to the previous release; without ``pipeline`` the device's only one."""
 
     pipeline: Name | None = None
 

@@ -25,10 +25,20 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class CommandMemory(Protocol):
-    """Kept by the journal. ``remember`` is called on the thread ``lookout-commands``, ``answer`` on any."""
+    """Kept by the journal; any thread. Every method raises :class:`~agent.errors.StorageError`."""
 
     def remember(self, command_id: str, verb: str) -> Fresh | Pending | Answered:
-        """Say whether the id is known; durable when this returns. Raises :class:`~agent.errors.StorageError`."""
+        """Say whether the id is known; durable when this returns."""
+        ...
 
     def answer(self, command_id: str, payload: bytes) -> None:
-        """Keep the answer for the next time. Raises :class:`~agent.errors.StorageError`."""
+        """Keep the answer for the next time."""
+        ...
+
+    def forget(self, command_id: str) -> None:
+        """Drop an id: its command may be sent again."""
+        ...
+
+    def pending(self) -> tuple[tuple[str, str], ...]:
+        """Return ``(id, verb)`` of every command without an answer, the oldest first."""
+        ...

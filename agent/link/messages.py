@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from agent.clock import rfc3339
 from agent.deploy.records import DeploymentStatus
-from agent.errors import LookoutError
+from agent.errors import LookoutError, Problem
 from agent.process.messages import Condition
 from agent.telemetry.histogram import Snapshot
 from agent.types import Event, Result
@@ -59,7 +59,10 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 class Info(Versioned, frozen=True, kw_only=True):
-    """``info``: what this device is. ``boot`` counts starts of the agent, ``session`` connections since then."""
+    """``info``: what this device is. ``boot`` is the number of this start, ``session`` connections since then.
+
+    ``instance`` is a random word of this start: two devices of one id are told apart by it.
+    """
 
     device: str
     device_class: str | None = None
@@ -71,6 +74,7 @@ class Info(Versioned, frozen=True, kw_only=True):
     models: dict[str, ModelInfo | None] = {}
     boot: int = 0
     session: int = 0
+    instance: str = ""
     protocol: str = ""
     trust: Trust = Trust("unknown")
     warnings: tuple[str, ...] = ()
@@ -296,6 +300,17 @@ class KeyProblem(msgspec.Struct, frozen=True):
     value: str | None
     message: str
 
+    @classmethod
+    def of(cls, problem: Problem) -> KeyProblem:
+        """Say what the problem says."""
+        hint = "" if problem.hint is None else f"; {problem.hint}"
+        return cls(problem.path, problem.value, f"{problem.message}{hint}")
+
+    @classmethod
+    def all_of(cls, error: LookoutError) -> tuple[KeyProblem, ...]:
+        """Say what the error says, key by key where it does; at least one."""
+        return tuple(map(cls.of, error.problems)) or (cls(error.field or "", None, error.message),)
+
 
 class Reported(Versioned, frozen=True, kw_only=True):
     """``reported``: what is applied, and what became of the last change.
@@ -352,16 +367,20 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why not: ``code`` is for programs, ``message`` for people, ``field`` the argument it speaks of."""
+    """Why not: ``code`` is for programs, ``message`` for people, ``field`` the argument it speaks of.
+
+    ``problems``: key by key, where a configuration is wrong.
+    """
 
     code: str
     message: str
     field: str | None = None
+    problems: tuple[KeyProblem, ...] | UnsetType = UNSET
 
     @classmethod
     def of(cls, error: LookoutError) -> Failure:
         """Say what the error says."""
-        return cls(error.code, error.message, error.field)
+        return cls(error.code, error.message, error.field, tuple(map(KeyProblem.of, error.problems)) or UNSET)
 
 
 class Progress(Versioned, frozen=True, kw_only=True):
@@ -472,6 +491,17 @@ def deploy_message(status: DeploymentStatus) -> Deploy:
     """Build the message of a deployment's state."""
     tidy = rounded(status)
     return Deploy(**{name: getattr(tidy, name) for name in tidy.__struct_fields__})
+
+
+def update_message(status: DeploymentStatus) -> Update:
+    """Build what Home Assistant's update entity reads."""
+    model = status.candidate or status.current
+    return Update(
+        installed_version=UNSET if status.current is None else status.current.version,
+        latest_version=UNSET if status.latest is None else status.latest,
+        in_progress=status.under_way,
+        title=UNSET if model is None else model.model,
+    )
 
 
 def latency_row(samples: Snapshot) -> LatencyRow:

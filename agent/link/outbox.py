@@ -1,18 +1,21 @@
 """The queue between the publisher and the broker: a Protocol, and the one in memory.
 
+:mod:`agent.link.durable` has the one of an agent, which keeps on the disk what is durable, and the rest in this one.
+
 What is asked of an outbox: order within a stream; among the streams' oldest letters the highest priority first, then
 the oldest; a newer letter of one ``replaces`` key takes the place of one that waits, unless that is ``final`` and says
 something else; letters of QoS 1 that were handed
 out are kept until :meth:`~Outbox.done`, and wait again, in their old order, after :meth:`~Outbox.rewind`; expired
 letters are dropped. It is bounded by number and by bytes. When full, the oldest letter of the lowest priority that is
 not durable is dropped; a durable one only where nothing else is left, and counted apart. What was handed out is never
-dropped. Any thread may call; no call does I/O here.
+dropped. Any thread may call.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -21,7 +24,12 @@ from agent.link.wire import Letter
 
 
 class OutboxStatistics(msgspec.Struct, frozen=True):
-    """``waiting`` and ``unacknowledged`` are now, the others since the start."""
+    """``waiting``, ``unacknowledged``, ``bytes`` (in memory), ``unsaved``, ``problem``: now; the rest: since the start.
+
+    ``unsaved``: durable letters that are not on the disk, because it is full or broken. ``dropped_durable``: there was
+    no room; ``aged``: they were older than is wanted. ``flushes``: how often the disk was synced. ``problem``: what is
+    wrong with it, in words.
+    """
 
     waiting: int
     unacknowledged: int
@@ -30,13 +38,29 @@ class OutboxStatistics(msgspec.Struct, frozen=True):
     expired: int
     dropped: int
     dropped_durable: int
+    unsaved: int = 0
+    aged: int = 0
+    flushes: int = 0
+    problem: str | None = None
 
 
 class Outbox(Protocol):
-    """See the module."""
+    """See the module. ``last_id`` is the highest that a letter had which waits from before."""
+
+    @property
+    def last_id(self) -> int: ...  # noqa: D102 - see above
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` (any thread) when :meth:`next` has something to hand out that it did not have before."""
 
     def put(self, letter: Letter, now_ns: int) -> None:
-        """Queue a letter, whose ``id`` is higher than any before."""
+        """Queue a letter, whose ``id`` is higher than any before; never waits for a disk unless it is durable."""
+
+    def put_all(self, letters: Iterable[Letter], now_ns: int) -> None:
+        """Queue letters in their order, at once."""
+
+    def connected(self, now_ns: int) -> None:
+        """Take note that a connection begins."""
 
     def next(self, now_ns: int, *, window_open: bool) -> Letter | None:
         """Hand out the next letter, with the window shut only one of QoS 0; QoS 0 is forgotten thereby."""
@@ -52,6 +76,11 @@ class Outbox(Protocol):
 
     def statistics(self) -> OutboxStatistics:
         """Return the counters."""
+
+
+def is_kept(letter: Letter) -> bool:
+    """Return whether a letter belongs on the disk: a state does not, for whoever told it tells it again."""
+    return letter.durable and letter.qos == 1 and not letter.retain and letter.replaces is None
 
 
 class MemoryOutbox:
@@ -73,6 +102,22 @@ class MemoryOutbox:
         self._dropped = 0
         self._dropped_durable = 0
 
+    @property
+    def last_id(self) -> int:
+        """Nothing waits from before."""
+        return 0
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Do nothing: there is never something new without a :meth:`put`."""
+
+    def connected(self, now_ns: int) -> None:
+        """Do nothing: no letter of this queue is slowed down after an outage."""
+
+    def put_all(self, letters: Iterable[Letter], now_ns: int) -> None:
+        """Queue letters."""
+        for letter in letters:
+            self.put(letter, now_ns)
+
     def put(self, letter: Letter, now_ns: int) -> None:
         """Queue a letter; see the module for what happens when there is no room."""
         with self._lock:
@@ -88,13 +133,31 @@ class MemoryOutbox:
             ):
                 self._drop_worst()
 
-    def next(self, now_ns: int, *, window_open: bool) -> Letter | None:
-        """Hand out the next letter."""
+    def first_of(self, stream: str) -> int | None:
+        """Return the id of a stream's oldest letter that waits."""
+        with self._lock:
+            return next(iter(self._streams.get(stream, ())), None)
+
+    def next(
+        self,
+        now_ns: int,
+        *,
+        window_open: bool,
+        rival: Letter | None = None,
+        elsewhere: Mapping[str, int] | None = None,
+    ) -> Letter | None:
+        """Hand out the next letter, unless ``rival`` goes before it, which waits in another queue.
+
+        ``elsewhere``: the oldest of a stream in that queue, which goes first where it is older.
+        """
+        first = elsewhere or {}
         with self._lock:
             best: Letter | None = None
             for name in list(self._streams):
                 letter = self._head(name, now_ns)
-                if letter is None or (letter.qos == 1 and not window_open):
+                if letter is None or (letter.qos == 1 and not window_open) or first.get(name, letter.id) < letter.id:
+                    continue
+                if rival is not None and (rival.priority, -rival.id) > (letter.priority, -letter.id):
                     continue
                 if best is None or (letter.priority, -letter.id) > (best.priority, -best.id):
                     best = letter

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from agent.link import faults
+from agent.link.dial import wait_for
 from agent.link.wire import Protocols
 
 Verdict = tuple[Protocols, bool]
@@ -48,7 +49,7 @@ def read_answer(data: bytes) -> Protocols | None:
 def probe(
     dial: Callable[[], socket.socket], broker: str, halt: socket.socket, *, deadline_s: float = DEADLINE_S
 ) -> Verdict:
-    """Ask one broker; ends early when ``halt`` becomes readable. Raises :class:`~agent.link.faults.BrokerFault`."""
+    """Ask one broker. Raises BrokerFault; Interrupted when ``halt`` became readable."""
     with contextlib.closing(dial()) as connection:
         connection.settimeout(deadline_s)
         try:
@@ -67,10 +68,9 @@ def probe(
 
 def _answer(connection: socket.socket, broker: str, halt: socket.socket, deadline: float) -> Protocols | None:
     data = b""
-    while (left := deadline - time.monotonic()) > 0:
-        pending = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
-        if not pending and not _readable(connection, halt, left):
-            break
+    while time.monotonic() < deadline:
+        if not (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0):
+            wait_for(connection, selectors.EVENT_READ, halt, deadline)
         chunk = connection.recv(64)
         if not chunk:
             break
@@ -82,14 +82,6 @@ def _answer(connection: socket.socket, broker: str, halt: socket.socket, deadlin
         if verdict is not None:
             return verdict
     return None
-
-
-def _readable(connection: socket.socket, halt: socket.socket, timeout_s: float) -> bool:
-    """Wait until ``connection`` has something to read; False after the time or when ``halt`` has."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_READ)
-        selector.register(halt, selectors.EVENT_READ)
-        return {key.fileobj for key, _ in selector.select(timeout_s)} == {connection}
 
 
 class ProtocolMemory:

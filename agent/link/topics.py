@@ -20,7 +20,11 @@ Scope = Literal["device", "all", "group"]
 
 MAX_TOPIC_BYTES = 65_535
 
+MAX_LEVELS = 200
+
 _NAME = re.compile(NAME_PATTERN)
+_NON_CHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_UNWELCOME = re.compile(f"[+#\0-\x1f\x7f-\x9f\ufdd0-\ufdef{_NON_CHARACTERS}]")
 _ALL = "_all"
 _GROUP = "_group"
 
@@ -76,8 +80,11 @@ def check_name(what: str, text: str) -> str:
 
 
 def is_publishable(topic: str) -> bool:
-    """Tell whether a broker takes a message on ``topic``: not empty, no wildcard, no NUL, at most 65535 bytes."""
-    if not topic or any(mark in topic for mark in "+#\0"):
+    """Tell whether a broker takes a message on ``topic``: not empty, no wildcard, at most 65535 bytes and 200 levels.
+
+    Nor may it hold control characters or what Unicode calls non-characters: mosquitto hangs up on them.
+    """
+    if not topic or _UNWELCOME.search(topic) or topic.count("/") >= MAX_LEVELS:
         return False
     try:
         return len(topic.encode()) <= MAX_TOPIC_BYTES

@@ -6,7 +6,7 @@ tested (a session without a publisher) without the others knowing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -55,6 +55,31 @@ class Incoming:
     acknowledge: Callable[[], None]
     response_topic: str | None = None
     correlation: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as it came; ``ack_id`` is for :meth:`Connection.acknowledge`, None where none is due."""
+
+    topic: str | None
+    payload: bytes
+    retained: bool
+    ack_id: int | None
+    response_topic: str | None
+    correlation: bytes | None
+
+
+class Events(Protocol):
+    """What a connection tells its session, on the session's thread."""
+
+    def opened(self) -> None:
+        """Take note that the broker accepted the connection."""
+
+    def subscribed(self, asked: tuple[str, ...], refused: Mapping[str, str]) -> None:
+        """Take note that the broker answered some subscriptions; ``refused``: filter → why."""
+
+    def received(self, message: Received) -> None:
+        """Take a message."""
 
 
 class Supply(Protocol):

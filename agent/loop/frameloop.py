@@ -17,6 +17,7 @@ import structlog
 
 from agent.clock import NS_PER_S
 from agent.errors import OutputError
+from agent.loop.farewells import Departed, Farewells
 from agent.loop.intake import CameraPort, Intake
 from agent.loop.order import ATTEMPTS, Flight, Order
 from agent.loop.pictures import Pictures, Wish
@@ -27,6 +28,7 @@ from agent.loop.results import RawAnswer, Reporting, read
 from agent.loop.rings import Generation
 from agent.loop.seeing import Seeing
 from agent.loop.serving import Change, Serving
+from agent.loop.setups import PipelineSetup
 from agent.loop.shadow import Lent, Shadows
 from agent.loop.stats import Intervals, Rate, Stages
 from agent.process.messages import Error, Frame, Health, Output, Rendered
@@ -46,9 +48,6 @@ SAMPLE_EVERY = 10
 
 Answer = tuple[Serving, RawAnswer]
 
-GONE = frozenset({"failed", "ended"})
-"""Health of a camera of which nothing is seen any more once its last frame was answered."""
-
 
 class FrameLoop:
     """One pipeline's state; see the module."""
@@ -67,6 +66,7 @@ class FrameLoop:
         listener: WorkerEvents,
         seeing: Seeing | None = None,
         plans: Mapping[CameraName, CameraPlan] | None = None,
+        departed: Departed = lambda _camera, _remembered: None,
     ) -> None:
         self.name = name
         self._in_flight = in_flight
@@ -76,8 +76,8 @@ class FrameLoop:
         self._health_sinks = tuple(health_sinks)
         self._listener = listener
         self._seeing = seeing or Seeing()
-        self._parting: set[CameraName] = set()
         self._intake = Intake(cameras, lossless=lossless, in_flight=in_flight, capture=capture, plans=plans or {})
+        self._farewells = Farewells(self._intake, self._seeing, self._forget, departed)
         self._pictures = Pictures(self._intake, capture, self._forget)
         self._order: Order[WorkerHandle, Answer] = Order()
         self._switch: Switch[WorkerHandle] = Switch()
@@ -100,8 +100,7 @@ class FrameLoop:
         """Give a camera a ring: it delivers frames of a (new) size."""
         generation, gone = self._intake.need_ring(camera, width, height)
         if generation is not None:
-            for worker in (*self._switch.workers(), *self._shadow.workers()):
-                worker.attach_ring(camera, generation.number, generation.memory)
+            self._show(generation)
         self._forget(gone)
         self._dispatch(now_ns)
 
@@ -118,6 +117,7 @@ class FrameLoop:
         if not self._order.open:  # the scene is still and nobody waits for an answer: that is no gap
             self._intervals.rest(now_ns)
         if not self._intake.cameras[message.camera].waiting:  # else an older frame of it is still to be seen
+            self._farewells.before(message.camera, message.generation)
             self._seeing.gated(message.camera, message.at_ns)
 
     def _needs_frames(self, camera: CameraName) -> bool:
@@ -134,8 +134,14 @@ class FrameLoop:
         self._pictures.health(message)
         for sink in self._health_sinks:
             sink(message)
-        (self._parting.add if message.state in GONE else self._parting.discard)(message.camera)
+        self._farewells.health(message)
         self._part()
+
+    def camera_closed(self, now_ns: int, camera: CameraName, another: bool) -> None:
+        """Take back what capture was granted: the camera was closed, to be opened anew or removed."""
+        del now_ns
+        self._farewells.closed(camera, another=another)
+        self._pictures.capture_lost(camera, "it is being closed")
 
     def limit(self, now_ns: int, limits: Mapping[CameraName, float | None]) -> None:
         """Bound the frame rates of these cameras from now on (None: no bound)."""
@@ -153,6 +159,40 @@ class FrameLoop:
         """Take a picture that was made of a frame."""
         del now_ns
         self._pictures.rendered(message, jpeg)
+
+    # --- another configuration ---------------------------------------------------------------------------------------
+
+    def reconfigure(self, now_ns: int, setup: PipelineSetup) -> None:
+        """Be as ``setup`` says from now on. Frames that are ready or in flight are answered all the same."""
+        if setup.in_flight != self._in_flight:
+            self._resize(setup.in_flight)
+        self._seeing.reconfigure(setup.seeing)
+        for name, camera in setup.cameras.items():
+            self._farewells.stay(name)
+            self._seeing.expect(name, camera.remembered)
+            self._intake.take(name, camera.plan, lossless=camera.lossless)
+        for name in [name for name in self._intake.cameras if name not in setup.cameras]:
+            self._farewells.leave(name)
+        self._part()
+        self._dispatch(now_ns)
+
+    def _resize(self, in_flight: int) -> None:
+        self._in_flight, self._most_open = in_flight, 4 * in_flight
+        for generation in self._intake.resize(in_flight):
+            self._show(generation)
+            self._intake.begin_writing(generation)
+
+    def _show(self, generation: Generation) -> None:
+        """Let every worker read a ring."""
+        for worker in (*self._switch.workers(), *self._shadow.workers()):
+            worker.attach_ring(generation.camera, generation.number, generation.memory)
+
+    def report(self, now_ns: int, worker: WorkerHandle, reporting: Reporting) -> None:
+        """Report a worker's answers in another way from now on; a worker that was handed back is none."""
+        del now_ns
+        serving = self._servings.get(worker.name)
+        if serving is not None:
+            serving.reporting = reporting
 
     # --- from workers ------------------------------------------------------------------------------------------------
 
@@ -241,6 +281,7 @@ class FrameLoop:
             self._switch.remove(worker)
             self._away = (self._intake.lost, self._intake.skipped)
             self._leave(worker)
+            self._part()
 
     def shadow(self, now_ns: int, worker: WorkerHandle, p95_ms: float, max_slowdown: float) -> None:
         """Show ``worker`` what current is shown, at the cost of at most ``max_slowdown`` of current's rate."""
@@ -337,6 +378,7 @@ class FrameLoop:
     def _deliver(self, now_ns: int, answers: Iterable[Answer]) -> None:
         """Give results to the sinks, in order, and to whoever watches the worker."""
         for serving, answer in answers:
+            self._farewells.before(answer.frame.camera, answer.frame.generation)
             result = self._seeing.see(answer, serving.reporting)
             camera = self._intake.cameras[result.frame.camera]
             camera.answered += 1
@@ -357,9 +399,7 @@ class FrameLoop:
 
     def _part(self) -> None:
         """End what is seen of cameras that are gone, as soon as their last frame was delivered."""
-        for name in [name for name in self._parting if not self._intake.cameras[name].waiting]:
-            self._parting.discard(name)
-            self._seeing.camera_gone(name)
+        self._farewells.look(served=self._switch.current is not None)
 
     def _tell_change(self, now_ns: int, serving: Serving) -> None:
         change = self._change
@@ -418,6 +458,7 @@ class FrameLoop:
             self._events.worker_lost(self.name, worker.release, reason, fell_back)
         else:
             log.warning("worker.lost_unused", pipeline=self.name, worker=worker.name, reason=reason)
+        self._part()
         self._dispatch(now_ns)
 
     def _leave(self, worker: WorkerHandle) -> None:
@@ -450,8 +491,17 @@ class FrameLoop:
 
     # --- the end, and facts ------------------------------------------------------------------------------------------
 
+    def dismiss(self, now_ns: int) -> None:
+        """Hand every worker back at once: the pipeline ends. What they have is not answered any more."""
+        del now_ns
+        shadows = [worker for worker in self._shadow.workers() if worker.name not in self._servings]
+        for worker in (*(serving.worker for serving in self._servings.values()), *shadows):
+            worker.listen(None)
+            self._events.retired(self.name, worker)
+
     def close(self) -> None:
-        """Stop listening to workers and free the rings."""
+        """End what is seen, stop listening to workers and free the rings. Nothing else may be called after it."""
+        self._seeing.close()
         for serving in self._servings.values():
             serving.worker.listen(None)
         self._shadow.close()
@@ -466,9 +516,9 @@ class FrameLoop:
         serving = self._servings[current.name].service.sample(now_ns) if current is not None else None
         return PipelineStatistics(
             pipeline=self.name,
-            captured=sum(camera.captured for camera in cameras.values()),
-            answered=sum(camera.answered for camera in cameras.values()),
-            failed=sum(camera.failed for camera in cameras.values()),
+            captured=self._intake.captured,
+            answered=self._intake.answered,
+            failed=self._intake.failed,
             lost=self._intake.lost,
             skipped=self._intake.skipped,
             gated=self._intake.gated,

@@ -56,6 +56,11 @@ class Governor:
         self._changed_ns: int | None = None
         self._calm_since_ns: int | None = None
 
+    def reconfigure(self, settings: GovernorSettings) -> None:
+        """Go by other bounds and steps from the next reading on; the device stays as slow as it is until then."""
+        self._settings = settings
+        self._level = min(self._level, len(settings.steps_fps))
+
     def sees(self, strain: Strain) -> bool:
         """Return whether there is a reading that has a bound."""
         settings = self._settings

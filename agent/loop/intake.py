@@ -10,25 +10,19 @@ ready. An upper bound of the frame rate is kept by granting later: capture then 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
-from agent.clock import NS_PER_S
 from agent.errors import LookoutError
-from agent.loop.cadence import Cadence
+from agent.loop.camera import Camera, Past
 from agent.loop.plan import CameraPlan
-from agent.loop.records import CameraHealth, CameraStatistics
 from agent.loop.rings import Generation, Rings, slots_for
 from agent.loop.scheduler import Scheduler
-from agent.loop.stats import Rate
-from agent.process.messages import Condition, Frame, Health, Render
+from agent.process.messages import Frame, Health, Render
 from agent.process.ring import RingMemory
 from agent.types import CameraName, FrameRef
-from agent.vision.gate import Gate
-from agent.vision.whynot import Sights
 
 log = structlog.get_logger(part="loop")
 
@@ -52,72 +46,6 @@ class CameraPort(Protocol):
         ...
 
 
-class Camera:
-    """What is known of one camera, and its counters."""
-
-    def __init__(self, name: CameraName, plan: CameraPlan, *, lossless: bool) -> None:
-        self.name = name
-        self.lossless = lossless
-        self.writable = False
-        self.ready: deque[FrameRef] = deque()
-        self.health: CameraHealth = "opening"
-        self.reason = ""
-        self.size: tuple[int, int] | None = None
-        self.rate = Rate()
-        self.captured = self.answered = self.failed = self.lost = self.replaced = self.gated = 0
-        self.gate = None if plan.gate is None else Gate(plan.gate)
-        self.cadence = Cadence(plan.max_fps)
-        self.known = False
-        """Objects were seen of late: the gate lets them be looked at again sooner."""
-        self.newest_ns: int | None = None
-        self.conditions: tuple[Condition, ...] = ()
-        self.changed_fps: float | None = None
-        self._dropped = 0
-        self._dropped_before = 0
-
-    @property
-    def skipped(self) -> int:
-        """Live frames that a newer one replaced, here or in capture."""
-        return self.replaced + self._dropped_before + self._dropped
-
-    @property
-    def waiting(self) -> int:
-        """Frames that are ready or in flight."""
-        return self.captured - self.answered - self.failed - self.lost - self.replaced - self.gated
-
-    def note_dropped(self, since_opened: int) -> None:
-        """Take over capture's own count, which starts again when the camera is opened again."""
-        if since_opened < self._dropped:
-            self._dropped_before += self._dropped
-        self._dropped = since_opened
-
-    def reopened(self) -> None:
-        """Keep what was counted so far: capture counts from 0 again."""
-        self._dropped_before += self._dropped
-        self._dropped = 0
-
-    def statistics(self, now_ns: int, sights: Sights | None = None) -> CameraStatistics:
-        """Sum up."""
-        return CameraStatistics(
-            camera=self.name,
-            health=self.health,
-            reason=self.reason,
-            size=self.size,
-            fps=self.rate.per_second(now_ns),
-            captured=self.captured,
-            answered=self.answered,
-            failed=self.failed,
-            lost=self.lost,
-            skipped=self.skipped,
-            replaced=self.replaced,
-            gated=self.gated,
-            idle_s=None if self.newest_ns is None else max(0.0, (now_ns - self.newest_ns) / NS_PER_S),
-            sights=sights,
-            conditions=self.conditions,
-            changed_fps=self.changed_fps,
-        )
-
-
 class Intake:
     """All cameras of one pipeline."""
 
@@ -135,23 +63,101 @@ class Intake:
         self._rings = Rings(slots_for(in_flight))
         self._scheduler = Scheduler(cameras, {name: plan.weight for name, plan in known.items()})
         self._capture = capture
+        self._past = Past()
         self._grant_due_ns: int | None = None
         """When a bounded camera may be granted again, the first of them; None: nobody waits for that."""
 
     @property
     def skipped(self) -> int:
-        """Of all cameras."""
-        return sum(camera.skipped for camera in self.cameras.values())
+        """Of all cameras, those that were removed as well: it never goes down."""
+        return self._past.skipped + sum(camera.skipped for camera in self.cameras.values())
 
     @property
     def lost(self) -> int:
-        """Of all cameras."""
-        return sum(camera.lost for camera in self.cameras.values())
+        """Likewise."""
+        return self._past.lost + sum(camera.lost for camera in self.cameras.values())
 
     @property
     def gated(self) -> int:
-        """Of all cameras."""
-        return sum(camera.gated for camera in self.cameras.values())
+        """Likewise."""
+        return self._past.gated + sum(camera.gated for camera in self.cameras.values())
+
+    @property
+    def captured(self) -> int:
+        """Likewise."""
+        return self._past.captured + sum(camera.captured for camera in self.cameras.values())
+
+    @property
+    def answered(self) -> int:
+        """Likewise."""
+        return self._past.answered + sum(camera.answered for camera in self.cameras.values())
+
+    @property
+    def failed(self) -> int:
+        """Likewise."""
+        return self._past.failed + sum(camera.failed for camera in self.cameras.values())
+
+    # --- cameras that come and go ------------------------------------------------------------------------------------
+
+    def take(self, name: CameraName, plan: CameraPlan, *, lossless: bool) -> None:
+        """Take a camera in, or let one that is known take part in another way."""
+        known = self.cameras.get(name)
+        if known is None:
+            self.cameras[name] = Camera(name, plan, lossless=lossless)
+        else:
+            known.follow(plan, lossless=lossless)
+            self._grant(known)
+        self._scheduler.add(name, plan.weight)
+
+    def remove(self, name: CameraName) -> Iterable[Generation]:
+        """Forget a camera of which no frame is ready or in flight; return the generations that are gone with it."""
+        camera = self.cameras.pop(name)
+        self._past.add(camera)
+        self._scheduler.remove(name)
+        self._rings.retire(name)
+        return self._rings.drop_unused(name)
+
+    def closed(self, name: CameraName) -> int:
+        """Take note that capture closed the camera: what it was writing is void. Return its newest generation's number.
+
+        Whatever comes later comes in a newer generation.
+        """
+        self.cameras[name].silent("opening", "")
+        self._rings.forbid_writing(name)
+        newest = self._rings.newest(name)
+        return 0 if newest is None else newest.number
+
+    def drop_ready(self, name: CameraName) -> None:
+        """Give up the frames of a camera that are ready: nobody will look at them."""
+        camera = self.cameras[name]
+        while camera.ready:
+            self._rings.discard(camera.ready.popleft())
+            camera.replaced += 1
+
+    def resize(self, in_flight: int) -> list[Generation]:
+        """Make every ring anew, for so many frames in flight; return the new ones, for the workers.
+
+        What capture is writing into the former ones still counts. One that cannot be made stays as it is.
+        """
+        self._rings.resize(slots_for(in_flight))
+        made = []
+        for camera in self.cameras.values():
+            if camera.size is None or not camera.writable:
+                continue  # it gets a ring when it asks for one
+            try:
+                generation = self._rings.renew(camera.name, *camera.size, writing=True)
+            except LookoutError as error:
+                log.error("ring.refused", camera=camera.name, reason=error.message)  # noqa: TRY400 - idem
+                continue
+            made.append(generation)
+        return made
+
+    def begin_writing(self, generation: Generation) -> None:
+        """Let capture write into a ring that it did not ask for: the workers have it by now."""
+        camera = self.cameras[generation.camera]
+        camera.cadence.give_back()
+        self._capture.attach_ring(camera.name, generation.number, generation.memory)
+        self._grant(camera)
 
     # --- from capture ------------------------------------------------------------------------------------------------
 
@@ -186,7 +192,7 @@ class Intake:
             camera.gated += 1
             self._grant(camera)
             return True
-        if camera.ready and not camera.lossless:
+        while camera.ready and not camera.lossless:
             self._rings.discard(camera.ready.popleft())
             camera.replaced += 1
         camera.ready.append(frame)
@@ -201,10 +207,7 @@ class Intake:
 
     def capture_lost(self, name: CameraName, reason: str) -> None:
         """Capture was reaped: what it was writing is void, what it had written stays; it will ask for a ring again."""
-        camera = self.cameras[name]
-        camera.health, camera.reason, camera.writable = "lost", reason, False
-        camera.conditions, camera.changed_fps = (), None
-        camera.reopened()
+        self.cameras[name].silent("lost", reason)
         self._rings.forbid_writing(name)
 
     # --- frame rates -------------------------------------------------------------------------------------------------
@@ -212,9 +215,10 @@ class Intake:
     def limit(self, now_ns: int, limits: Mapping[CameraName, float | None]) -> None:
         """Bound the frame rates of these cameras (None: no bound)."""
         for name, fps in limits.items():
-            camera = self.cameras[name]
-            camera.cadence.limit(fps, now_ns)
-            self._grant(camera)
+            camera = self.cameras.get(name)
+            if camera is not None:  # else it was removed meanwhile
+                camera.cadence.limit(fps, now_ns)
+                self._grant(camera)
 
     @property
     def grant_due_ns(self) -> int | None:
@@ -254,7 +258,9 @@ class Intake:
     def release(self, frame: FrameRef, reader: str) -> Iterable[Generation]:
         """End a lease; return the generations that are gone with it."""
         self._rings.release(frame, reader)
-        self._grant(self.cameras[frame.camera])
+        camera = self.cameras.get(frame.camera)
+        if camera is not None:  # else it was removed, and a reader beside the workers held its last frame
+            self._grant(camera)
         return self._rings.drop_unused(frame.camera)
 
     def reclaim(self, reader: str) -> list[Generation]:
@@ -262,7 +268,7 @@ class Intake:
         self._rings.reclaim(reader)
         for camera in self.cameras.values():
             self._grant(camera)
-        return [gone for name in self.cameras for gone in self._rings.drop_unused(name)]
+        return list(self._rings.drop_all_unused())
 
     def generations(self) -> tuple[Generation, ...]:
         """Return every generation of which a frame may be asked for."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.clock import NS_PER_S, monotonic_ns
+from agent.loop.eye import Remembered
 from agent.loop.frameloop import FrameLoop
 from agent.loop.intake import CameraPort
 from agent.loop.pictures import Wish
@@ -25,6 +26,7 @@ from agent.loop.ports import HealthSink, Heartbeat, PipelineEvents, Sink
 from agent.loop.records import PipelineStatistics
 from agent.loop.results import Reporting
 from agent.loop.seeing import Seeing
+from agent.loop.setups import PipelineSetup
 from agent.process.messages import Error, Frame, Health, Output, Rendered
 from agent.types import CameraName, PipelineName
 
@@ -85,13 +87,46 @@ class Pipeline:
             listener=self,
             seeing=seeing,
             plans=plans,
+            departed=self._departed,
         )
+        self._left: dict[CameraName, Remembered] = {}
+        self._left_changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"lookout-pipeline-{name}", daemon=True)
         self._started = False
         self._overdue_ns: int | None = None
         self._last_look_ns = 0
         self._last_statistics = self._loop.statistics(monotonic_ns())
         self.health_dropped = 0
+
+    @classmethod
+    def of(
+        cls,
+        name: PipelineName,
+        setup: PipelineSetup,
+        *,
+        capture: CameraPort,
+        events: PipelineEvents,
+        sinks: Sequence[Sink],
+        heartbeat: Heartbeat,
+        health_sinks: Sequence[HealthSink],
+        seeing: Seeing,
+    ) -> Pipeline:
+        """Make a pipeline by its setup; ``seeing`` goes by the same."""
+        made = cls(
+            name,
+            tuple(setup.cameras),
+            in_flight=setup.in_flight,
+            capture=capture,
+            events=events,
+            sinks=sinks,
+            heartbeat=heartbeat,
+            lossless=[camera for camera, one in setup.cameras.items() if one.lossless],
+            health_sinks=health_sinks,
+            seeing=seeing,
+            plans={camera: one.plan for camera, one in setup.cameras.items()},
+        )
+        made.reconfigure(setup)  # for what is remembered of the cameras; the thread hears it first of all
+        return made
 
     def start(self) -> None:
         """Start the thread."""
@@ -130,6 +165,13 @@ class Pipeline:
         """Hand over a picture that was made of a frame."""
         self._inbox.put((self._loop.rendered, (message, jpeg)))
 
+    def camera_closed(self, camera: CameraName, *, another: bool) -> None:
+        """Tell that capture has closed a camera and no event of it follows, but those of another opening.
+
+        ``another``: what it gives then is another picture, so what is seen now ends.
+        """
+        self._inbox.put((self._loop.camera_closed, (camera, another)))
+
     # --- WorkerEvents: any thread ------------------------------------------------------------------------------------
 
     def output(self, worker: WorkerHandle, message: Output) -> None:
@@ -143,6 +185,35 @@ class Pipeline:
     def died(self, worker: WorkerHandle, reason: str) -> None:
         """Tell that a worker was reaped."""
         self._inbox.put((self._loop.died, (worker, reason)))
+
+    # --- another configuration: any thread ---------------------------------------------------------------------------
+
+    def reconfigure(self, setup: PipelineSetup) -> None:
+        """Be as ``setup`` says from now on. A camera that it lacks was closed at capture, a new one is not open yet."""
+        with self._left_changed:
+            for camera in setup.cameras:
+                self._left.pop(camera, None)
+        self._inbox.put((self._loop.reconfigure, (setup,)))
+
+    def wait_departed(self, cameras: Collection[CameraName], timeout_s: float) -> dict[CameraName, Remembered]:
+        """Wait until nothing is left of these cameras, which a reconfiguration removed; return those that are gone.
+
+        With what whoever has them next should know. Not from the pipeline's own thread.
+        """
+        wanted = set(cameras)
+        with self._left_changed:
+            self._left_changed.wait_for(lambda: wanted <= self._left.keys(), timeout_s)
+            return {name: self._left.pop(name) for name in wanted & self._left.keys()}
+
+    def _departed(self, camera: CameraName, remembered: Remembered) -> None:
+        with self._left_changed:
+            self._left[camera] = remembered
+            self._left_changed.notify_all()
+
+    def dismiss(self) -> None:
+        """Hand every worker back to the deployer and end, for good: the pipeline was removed."""
+        self._inbox.put((self._loop.dismiss, ()))
+        self.stop()
 
     # --- orders: any thread ------------------------------------------------------------------------------------------
 
@@ -160,9 +231,15 @@ class Pipeline:
         ``labels`` by class id; reported is what scores ``score`` at least and, where ``only`` is given, has one of its
         labels. ``p95_ms`` is what the trial measured; default: the time of the worker's first run.
         """
-        reporting = Reporting(tuple(labels), score, None if only is None else frozenset(only))
+        reporting = _reporting(labels, score, only)
         trial_ms = worker.ready.first_run_ms if p95_ms is None else p95_ms
         self._inbox.put((self._loop.swap, (worker, reporting, trial_ms)))
+
+    def report(
+        self, worker: WorkerHandle, *, labels: Sequence[str], score: float, only: Collection[str] | None = None
+    ) -> None:
+        """Report what ``worker`` answers in another way from now on; see :meth:`swap`. Tracks go on."""
+        self._inbox.put((self._loop.report, (worker, _reporting(labels, score, only))))
 
     def swap_back(self, reason: str) -> None:
         """Make the warm previous worker current at once and retire the former current; without one, only log."""
@@ -260,3 +337,7 @@ class Pipeline:
         due_ns = self._loop.next_due_ns()
         if due_ns is not None and due_ns == self._overdue_ns and now_ns >= self._last_look_ns:
             self._loop.check_deadlines(now_ns)
+
+
+def _reporting(labels: Sequence[str], score: float, only: Collection[str] | None) -> Reporting:
+    return Reporting(tuple(labels), score, None if only is None else frozenset(only))

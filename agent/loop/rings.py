@@ -57,18 +57,25 @@ class Rings:
         self._newest: dict[CameraName, Generation] = {}
         self._alive: dict[tuple[CameraName, int], Generation] = {}
 
-    def renew(self, camera: CameraName, width: int, height: int) -> Generation:
+    def renew(self, camera: CameraName, width: int, height: int, *, writing: bool = False) -> Generation:
         """Make a generation for frames of this size and return it; the one before gets no more grants.
 
-        Raises :class:`CameraError` for an impossible size, :class:`StorageError` where memory is refused.
+        ``writing``: capture did not ask for it and may be writing into the one before; that frame still counts, until
+        the first one of the new generation has come. Raises :class:`CameraError` for an impossible size,
+        :class:`StorageError` where memory is refused.
         """
         memory = RingMemory.create(width, height, self._slots)
-        self.forbid_writing(camera)
+        if not writing:
+            self.forbid_writing(camera)
         self._last_number += 1
         generation = Generation(camera, self._last_number, memory)
         self._newest[camera] = generation
         self._alive[camera, generation.number] = generation
         return generation
+
+    def resize(self, slots: int) -> None:
+        """Make rings of so many slots from now on."""
+        self._slots = slots
 
     def newest(self, camera: CameraName) -> Generation | None:
         """Return the generation into which ``camera`` writes, or wrote last."""
@@ -93,6 +100,8 @@ class Rings:
         if generation is None or message.slot not in generation.granted:
             log.error("capture.not_granted", camera=message.camera, generation=message.generation, slot=message.slot)
             return None
+        if len(self._alive) > len(self._newest) and generation is self._newest.get(message.camera):
+            self._forbid(one for one in self._of(message.camera) if one is not generation)
         generation.granted.discard(message.slot)
         generation.leases.ready(message.slot)
         return FrameRef(
@@ -140,21 +149,37 @@ class Rings:
 
     def forbid_writing(self, camera: CameraName) -> None:
         """Take back what capture was granted: it was reaped, or said that it writes there no more."""
-        generation = self._newest.get(camera)
-        if generation is not None:
-            generation.granted.clear()
-            generation.leases.reclaim_writer()
+        self._forbid(self._of(camera))
+
+    def retire(self, camera: CameraName) -> None:
+        """Let the camera's last generation go too, once no frame of it is read: the camera was removed."""
+        self.forbid_writing(camera)
+        self._newest.pop(camera, None)
 
     def drop_unused(self, camera: CameraName) -> Iterable[Generation]:
         """Close the older generations of ``camera`` that hold no frame any more, and return them."""
         if len(self._alive) == len(self._newest):
             return ()
         newest = self._newest.get(camera)
-        gone = [one for one in self._alive.values() if one.camera == camera and one is not newest and one.unused]
+        gone = [one for one in self._of(camera) if one is not newest and one.unused]
         for generation in gone:
             del self._alive[camera, generation.number]
             generation.memory.close()
         return gone
+
+    def drop_all_unused(self) -> Iterable[Generation]:
+        """Do the same for every camera, those that were removed as well."""
+        return [gone for camera in {one.camera for one in self._alive.values()} for gone in self.drop_unused(camera)]
+
+    def _of(self, camera: CameraName) -> list[Generation]:
+        return [one for one in self._alive.values() if one.camera == camera]
+
+    @staticmethod
+    def _forbid(generations: Iterable[Generation]) -> None:
+        for generation in generations:
+            if generation.granted:
+                generation.granted.clear()
+                generation.leases.reclaim_writer()
 
     def close(self) -> None:
         """Close every ring."""

@@ -31,6 +31,17 @@ class Scheduler:
         self._now = 0
         """The clock of whoever had the last turn, as it was before it."""
 
+    def add(self, camera: CameraName, weight: int) -> None:
+        """Let a camera take turns, from the clock of the last turn on; one that is known only gets another weight."""
+        self._steps[camera] = TURN // weight
+        self._clocks.setdefault(camera, self._now)
+        self._served.setdefault(camera, self._turns)
+
+    def remove(self, camera: CameraName) -> None:
+        """Forget a camera."""
+        for table in (self._steps, self._clocks, self._served):
+            table.pop(camera, None)
+
     def next(self, has_frame: Callable[[CameraName], bool]) -> CameraName | None:
         """Return whose turn it is among the cameras for which ``has_frame``, and count the turn; None: none has."""
         ready = [name for name in self._clocks if has_frame(name)]

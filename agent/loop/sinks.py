@@ -61,6 +61,10 @@ class Reports:
         self._all_frames = all_frames
         self._now_ns = now_ns
 
+    def reconfigure(self, *, hz: float, all_frames: bool) -> None:
+        """Pass on so many from now on; any thread."""
+        self._limiter, self._all_frames = RateLimiter(hz), all_frames
+
     def __call__(self, result: Result) -> None:
         """Take a result."""
         found = result.detections or result.classes
@@ -123,6 +127,11 @@ class States:
         now_ns = self._now_ns()
         rate = self._rates.get(message.camera)
         self._tell(message.camera, scene, rate.per_second(now_ns) if rate and streaming else 0.0, now_ns)
+
+    def forget(self, camera: CameraName) -> None:
+        """Forget a camera that was removed: no pipeline has it any more."""
+        for table in (self._rates, self._told, self._health):
+            table.pop(camera, None)
 
     def _tell(self, camera: CameraName, scene: Scene, fps: float, now_ns: int) -> None:
         health = self._health.get(camera)

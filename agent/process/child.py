@@ -15,7 +15,6 @@ import queue
 import select
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -26,27 +25,18 @@ import structlog
 
 from agent.clock import monotonic_ns
 from agent.errors import ChildError
+from agent.known_secrets import hide
 from agent.process import priority
 from agent.process.channel import Channel
+from agent.process.command import command, environment
 from agent.process.lines import ChildLines
 from agent.process.memory import pss_bytes
-from agent.process.messages import Stop
+from agent.process.messages import LogLevel, Stop
 
 log = structlog.get_logger(part="process")
 
 OnLog = Callable[[str, Mapping[str, Any]], None]
 
-INHERITED = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR",
-    "LD_LIBRARY_PATH", "LD_PRELOAD",  # where a Jetson's CUDA lies, and the libgomp that it needs loaded first
-    "PYTHONPATH", "PYTHONHOME",  # the child must find the package that the agent runs from
-)  # fmt: skip
-FIXED = {
-    "ORT_DISABLE_TELEMETRY": "1",
-    "OMP_NUM_THREADS": "1",  # threads are asked for by name, never taken by a library
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONUNBUFFERED": "1",  # last words must be out before the process is
-}
 _KILL_WAIT_S = 5.0
 _READ_BYTES = 64 * 1024
 
@@ -63,12 +53,6 @@ class ChildSpec:
     nice: int = 0
     oom_score_adj: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-
-
-_RUN_MODULE = (
-    "import runpy, sys; del sys.path[0]; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-)
-"""``-P -m``, for a Python without ``-P``."""
 
 
 class Child:
@@ -119,7 +103,7 @@ class Child:
 
     def last_words(self) -> str:
         """Return the last 4 KB of what was written to stdout and stderr that was not a log line."""
-        return self._lines.native_text()
+        return hide(self._lines.native_text())
 
     def describe_exit(self) -> str:
         """Say in words how the process ended, with its last words."""
@@ -202,8 +186,9 @@ class Spawner:
 
     def __init__(self, on_log: OnLog) -> None:
         self._on_log = on_log
-        self._requests: queue.SimpleQueue[tuple[ChildSpec, Future[Child]] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[ChildSpec, Future[Child]] | str | None] = queue.SimpleQueue()
         self._children: list[Child] = []
+        self._log_level = "info"
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="lookout-spawner", daemon=True)
@@ -218,6 +203,12 @@ class Spawner:
             self._requests.put((spec, answer))
         return answer.result()
 
+    def log_at(self, level: str) -> None:
+        """Have children, those that run and those to come, log at this level and above; any thread, returns at once."""
+        with self._lock:
+            if not self._closed:
+                self._requests.put(level)
+
     def close(self) -> None:
         """Kill and reap every child that is left, end the thread. Idempotent."""
         with self._lock:
@@ -229,6 +220,9 @@ class Spawner:
 
     def _run(self) -> None:
         while (request := self._requests.get()) is not None:
+            if isinstance(request, str):
+                self._tell_level(request)
+                continue
             spec, answer = request
             try:
                 answer.set_result(self._start(spec))
@@ -242,14 +236,22 @@ class Spawner:
         for child in self._children:
             child.close(timeout_s=_KILL_WAIT_S)
 
+    def _tell_level(self, level: str) -> None:
+        if level == self._log_level:
+            return
+        self._log_level = level
+        for child in self._children:
+            with contextlib.suppress(ChildError):  # it has ended, or hangs: then it says nothing anyhow
+                child.channel.send(LogLevel(level))
+
     def _start(self, spec: ChildSpec) -> Child:
         self._children = [child for child in self._children if child.wait(0) is None]
         channel, theirs = Channel.pair(spec.name)
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(channel.close)
             process = subprocess.Popen(
-                _command(spec.module, theirs.fileno()),
-                env=_environment(spec),
+                command(spec.module, theirs.fileno(), self._log_level),
+                env=environment(spec.env),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -281,17 +283,6 @@ def _without_stacks(words: str) -> str:
     """Leave out every thread's stack, which ``faulthandler`` adds to what happened; :meth:`last_words` has them."""
     before, fatal, after = words.partition("Fatal Python error:")
     return f"{before}{fatal}{after.splitlines()[0]}" if fatal and after.strip() else words
-
-
-def _command(module: str, channel_fd: int) -> list[str]:
-    # A stray agent/ in the working folder is not ours; Python 3.10 knows no -P.
-    run = ["-P", "-m"] if sys.version_info >= (3, 11) else ["-c", _RUN_MODULE]
-    return [sys.executable, *run, module, "--channel-fd", str(channel_fd), "--parent-pid", str(os.getpid())]
-
-
-def _environment(spec: ChildSpec) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**inherited, **FIXED, **spec.env}
 
 
 def _kill_group(group: int) -> None:

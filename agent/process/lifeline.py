@@ -4,7 +4,7 @@
 behind: the kernel kills the child when the agent's spawner thread ends (``PR_SET_PDEATHSIG``), a parent that was gone
 before that call is noticed by ``getppid``, and the channel's end of file ends the child's reader loop. SIGTERM and
 SIGINT are the agent's to handle: a service manager sends them to the whole group, and a child that went at once would
-cost the frames in flight.
+cost the frames in flight. A child logs from the level on that the agent says, at its start and at any time after.
 """
 
 from __future__ import annotations
@@ -22,11 +22,39 @@ import msgspec
 import structlog
 
 from agent.clock import rfc3339, utc_ms
+from agent.known_secrets import hide
 from agent.process.channel import Channel, ChannelClosed
-from agent.redact import redact
+from agent.process.messages import AnyMessage, LogLevel
 
 _PR_SET_PDEATHSIG = 1
-_INFO = 20
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "exception": 40}
+
+
+class ChildChannel(Channel):
+    """A child's end of its channel: what the agent says of logging is done here, everything else is the child's."""
+
+    def receive(self, timeout_s: float | None = None) -> tuple[AnyMessage, int | None] | None:
+        """Return as :meth:`Channel.receive` does; a level to log at is taken up and not returned."""
+        while (received := super().receive(timeout_s)) is not None:
+            message, _ = received
+            if not isinstance(message, LogLevel):
+                return received
+            _gate.level = message.level
+        return None
+
+
+class _Gate:
+    """Drops what is below the level; the level may change at any time."""
+
+    level = "info"
+
+    def __call__(self, _: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if _LEVELS.get(method, 50) < _LEVELS.get(self.level, 0):
+            raise structlog.DropEvent
+        return event
+
+
+_gate = _Gate()
 
 
 def enter(process: str) -> Channel:
@@ -38,14 +66,16 @@ def enter(process: str) -> Channel:
     parser = argparse.ArgumentParser(description=f"Lookout's {process} process; only the agent starts it.")
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--log-level", choices=tuple(_LEVELS), default="info")
     arguments = parser.parse_args()
     _die_with(arguments.parent_pid)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
+    _gate.level = arguments.log_level
     log_json(process)
-    return Channel.from_fd(arguments.channel_fd)
+    return ChildChannel.from_fd(arguments.channel_fd)
 
 
 def run(process: str, serve: Callable[[Channel], None]) -> None:
@@ -69,13 +99,14 @@ def log_json(process: str) -> None:
 
     structlog.configure(
         processors=[
+            _gate,
             structlog.processors.add_log_level,
             part,
             structlog.processors.format_exc_info,
             _without_credentials,
             structlog.processors.JSONRenderer(serializer=_json),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS["debug"]),  # the gate decides, while it runs
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
@@ -90,7 +121,7 @@ def _die_with(parent_pid: int) -> None:
 def _without_credentials(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = redact(value)
+            event[key] = hide(value)
     return event
 
 

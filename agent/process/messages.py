@@ -41,6 +41,12 @@ class Stop(Message, frozen=True):
     """Agent to child: finish what is in flight and end."""
 
 
+class LogLevel(Message, frozen=True):
+    """Agent to child: log at this level and above from now on; :mod:`agent.process.lifeline` sees to it."""
+
+    level: str
+
+
 class Error(Message, frozen=True):
     """Child to agent: a request failed. ``code`` is that of the LookoutError; the child goes on unless it then ends."""
 
@@ -211,6 +217,12 @@ class Open(Message, frozen=True):
 
 class Close(Message, frozen=True):
     """Agent to capture: stop this camera."""
+
+    camera: CameraName
+
+
+class Closed(Message, frozen=True):
+    """Capture to agent: the camera of a ``Close`` says nothing more; what comes now is about one opened later."""
 
     camera: CameraName
 
@@ -445,9 +457,9 @@ class Inspected(Message, frozen=True):
 
 
 AnyMessage = (
-    Hello | Stop | Error | AttachRing | DetachRing
+    Hello | Stop | LogLevel | Error | AttachRing | DetachRing
     | Load | Ready | Infer | InferFile | Output
-    | Open | Close | NeedRing | Grant | Frame | Health | Alive | Render | Rendered
+    | Open | Close | Closed | NeedRing | Grant | Frame | Health | Alive | Render | Rendered
     | Fetch | Survey | Refreshed | Progress | Surveyed | Fetched
     | Inspect | Inspected
 )  # fmt: skip

@@ -94,6 +94,12 @@ class FetchClient:
         self.distrust: TrustError | None = None
         """Why the registry's metadata was not believed when it was last asked; None: it was. Any thread may read it."""
 
+    def reconfigure(self, access: RegistryAccess) -> None:
+        """Reach the registry in another way from the next question on; any thread."""
+        if access.url != self._access.url:
+            self.distrust = None  # it was another one that was not believed
+        self._access = access
+
     def fetch(
         self, reference: str, *, on_progress: Callable[[Progress], None], cancel: threading.Event
     ) -> tuple[StoredRelease, dict[str, int]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.errors import InputError, StorageError
+from agent.known_secrets import remember
 from agent.process.messages import RegistryAccess
 from agent.registry.address import Address
 
@@ -63,6 +64,7 @@ def _token(name: str | None, address: Address) -> str | None:
             f"{name} holds no token: one line of ASCII without blanks is expected (registry.token_file)",
             field="registry.token_file",
         )
+    remember([token])
     return token
 
 

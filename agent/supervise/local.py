@@ -1,9 +1,10 @@
-"""The local status socket: one JSON line asks, one JSON line answers, then the connection is closed.
+"""The local socket: one JSON line asks, one JSON line answers, then the connection is closed, or handed over.
 
 Server: one thread, ``lookout-local``, owned by whoever starts it. The socket is reachable for the agent's user and
 group only (mode 0660). A request has at most :data:`MAX_REQUEST_BYTES` and :data:`PEER_TIMEOUT_S` for everything, so
 a silent peer delays others by no more than that. A socket file that a killed agent left behind is replaced, that of a
-living one is not. Operations are called on the server's thread and must not block.
+living one is not. Operations are called on the server's thread and must not block. A connection on which more is to
+come (a log that is followed) is handed over to its :class:`Stream`, and is no business of the server's any more.
 """
 
 from __future__ import annotations
@@ -13,30 +14,48 @@ import os
 import select
 import selectors
 import socket
-import stat
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import structlog
 
-from agent.errors import LookoutError, ProgrammingError, StorageError, SurroundingsError
-from agent.supervise.lock import AlreadyRunning
+from agent.errors import LookoutError, ProgrammingError, SurroundingsError
+from agent.supervise.listen import PEER_TIMEOUT_S, listen_at, refuse_living
 
 log = structlog.get_logger(part="supervise")
 
 MAX_REQUEST_BYTES = 4096
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-PEER_TIMEOUT_S = 2.0
 ACCEPT_PAUSE_S = 0.5
-BACKLOG = 16
 
 Operation = Callable[[], Any]
 """Returns what msgspec can write as JSON; a :class:`LookoutError` becomes an error answer."""
+
+Asked = Callable[[Mapping[str, Any]], Any]
+"""An operation that takes arguments, unchecked; it may also return a :class:`Stream`."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """An answer after which more is to come."""
+
+    @property
+    def result(self) -> Any:
+        """What is answered first."""
+        ...
+
+    def go(self, peer: socket.socket) -> None:
+        """Take the connection over, now that the answer was sent; must not block."""
+        ...
+
+    def abandon(self) -> None:
+        """Give it up: the peer did not take the answer."""
+        ...
 
 
 class NoAgent(SurroundingsError):
@@ -46,11 +65,14 @@ class NoAgent(SurroundingsError):
 
 
 class LocalServer:
-    """Serves ``operations``, by name, on a Unix stream socket at ``path``."""
+    """Serves ``operations`` by name, ``asked`` those with arguments, on a Unix stream socket at ``path``."""
 
-    def __init__(self, path: Path, operations: Mapping[str, Operation]) -> None:
+    def __init__(
+        self, path: Path, operations: Mapping[str, Operation], asked: Mapping[str, Asked] | None = None
+    ) -> None:
         self._path = path
-        self._operations = dict(operations)
+        self._operations: dict[str, Asked] = {name: _without_arguments(one) for name, one in operations.items()}
+        self._operations |= asked or {}
         self._wake, self._woken = socket.socketpair()
         self._listener: socket.socket | None = None
         self._inode = 0
@@ -60,8 +82,8 @@ class LocalServer:
         """Listen. Raises :class:`AlreadyRunning` or :class:`StorageError`."""
         if self._listener is not None:
             raise ProgrammingError("the local server can be started once only")
-        _refuse_living(self._path)
-        self._listener, self._inode = _listen(self._path)
+        refuse_living(self._path)
+        self._listener, self._inode = listen_at(self._path)
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,9 +119,18 @@ class LocalServer:
     def _serve(self, peer: socket.socket) -> None:
         deadline = time.monotonic() + PEER_TIMEOUT_S
         request = _receive_line(peer, MAX_REQUEST_BYTES, deadline)
-        _send_all(peer, self._answer(request) + b"\n", deadline)
+        answer = self._answer(request)
+        if isinstance(answer, bytes):
+            _send_all(peer, answer + b"\n", deadline)
+            return
+        try:
+            _send_all(peer, _success(answer.result) + b"\n", deadline)
+            answer.go(peer.dup())
+        except OSError:
+            answer.abandon()
+            raise
 
-    def _answer(self, request: bytes | None) -> bytes:
+    def _answer(self, request: bytes | None) -> bytes | Stream:
         """Return the answer; whatever was asked and whatever goes wrong, there is one."""
         if request is None:
             return _error("bad_request", f"a request is one line of at most {MAX_REQUEST_BYTES} bytes")
@@ -112,7 +143,8 @@ class LocalServer:
         if operation is None:
             return _error("bad_request", f"there is no such operation; known: {', '.join(self._operations)}")
         try:
-            return msgspec.json.encode({"ok": True, "result": operation()}, enc_hook=str)
+            result = operation(asked)
+            return result if isinstance(result, Stream) else _success(result)
         except LookoutError as error:
             return _error(error.code, error.message)
         except Exception as error:  # the supervisor's last line: asking must never end the agent
@@ -120,27 +152,74 @@ class LocalServer:
             return _error("internal", f"the agent failed to answer ({type(error).__name__}); see its log")
 
 
-def ask(path: Path, operation: str, timeout_s: float = 5.0) -> Any:
+def ask(path: Path, operation: str, timeout_s: float = 5.0, **args: Any) -> Any:
     """Ask the agent behind the socket at ``path``, and return its result.
 
     Raises :class:`NoAgent`, whose message says what to do, or :class:`LookoutError` with the agent's own words.
     """
+    with contextlib.closing(_asked(path, operation, timeout_s, args)) as lines:
+        return _read(path, next(lines))
+
+
+def follow(path: Path, operation: str, timeout_s: float = 5.0, **args: Any) -> Iterator[Any]:
+    """Ask for more than one answer: yield the result, then each object that follows, until the agent ends.
+
+    Raises as :func:`ask` does.
+    """
+    with contextlib.closing(_asked(path, operation, timeout_s, args)) as lines:
+        yield _read(path, next(lines))
+        for line in lines:
+            yield msgspec.json.decode(line)
+
+
+def _asked(path: Path, operation: str, timeout_s: float, args: Mapping[str, Any]) -> Generator[bytes, None, None]:
+    """Yield the lines that the agent answers with: the first in time, the others whenever they come."""
     deadline = time.monotonic() + timeout_s
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
             _connect(peer, path, timeout_s)
-            _send_all(peer, msgspec.json.encode({"op": operation}) + b"\n", deadline)
-            line = _receive_line(peer, MAX_ANSWER_BYTES, deadline)
+            _send_all(peer, msgspec.json.encode({**args, "op": operation}) + b"\n", deadline)
+            buffer = bytearray()
+            yield _next_line(peer, buffer, deadline) or b""
+            while line := _next_line(peer, buffer, None):
+                yield line
     except (OSError, ValueError) as error:
         raise NoAgent(f"no agent answers at {path}: {_reason(error)}") from error
+
+
+def _next_line(peer: socket.socket, buffer: bytearray, deadline: float | None) -> bytes | None:
+    """Return the next line without its end, taken from ``buffer`` and from the peer; None at the end."""
+    while b"\n" not in buffer:
+        if len(buffer) > MAX_ANSWER_BYTES:
+            return None
+        peer.settimeout(None if deadline is None else _left(deadline))
+        chunk = peer.recv(65536)
+        if not chunk:
+            return None
+        buffer += chunk
+    line, _, rest = buffer.partition(b"\n")
+    buffer[:] = rest
+    return bytes(line)
+
+
+def _read(path: Path, line: bytes) -> Any:
+    """Return the result in an answer."""
     try:
-        answer = msgspec.json.decode(line or b"", type=dict[str, Any])
+        answer = msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NoAgent(f"what answers at {path} is no agent; name the agent's socket with --socket") from error
     if answer.get("ok") is not True:
         told = answer.get("error")
         raise LookoutError(str(told.get("message")) if isinstance(told, dict) else "the agent refused to answer")
     return answer.get("result")
+
+
+def _without_arguments(operation: Operation) -> Asked:
+    return lambda _: operation()
+
+
+def _success(result: Any) -> bytes:
+    return msgspec.json.encode({"ok": True, "result": result}, enc_hook=str)
 
 
 def _error(code: str, message: str) -> bytes:
@@ -191,43 +270,3 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
-
-
-def _refuse_living(path: Path) -> None:
-    """Raise :class:`AlreadyRunning` when somebody listens at ``path``."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise StorageError(f"{path}: is no socket; remove it, or choose another paths.runtime")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(PEER_TIMEOUT_S)
-        try:
-            probe.connect(os.fspath(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return
-        except (BlockingIOError, TimeoutError):
-            pass  # its queue is full: somebody listens, however slowly
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be probed: {error.strerror or error}; remove it") from error
-    raise AlreadyRunning(f"another agent listens at {path}; stop it, or give this one a paths.runtime of its own")
-
-
-def _listen(path: Path) -> tuple[socket.socket, int]:
-    """Return a listener at ``path`` and its inode; it appears there with its mode, and in place of a stale one."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
-        listener.bind(os.fspath(beside))
-        beside.chmod(0o660)
-        listener.listen(BACKLOG)
-        beside.replace(path)
-        return listener, path.stat().st_ino
-    except OSError as error:
-        listener.close()
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        reason = error.strerror or str(error)  # a path too long has no number of its own
-        raise StorageError(f"{path}: cannot listen: {reason}; check paths.runtime", field="paths.runtime") from error

@@ -52,6 +52,13 @@ class Notifier:
         """Tell that the agent ends on purpose."""
         return self._send("STOPPING=1")
 
+    def restarting(self) -> bool:
+        """Tell that the agent ends and starts again in its own place; what follows is another :meth:`ready`.
+
+        Not ``STOPPING=1``, which would be the end of the service.
+        """
+        return self._send("STATUS=starting again")
+
     def _send(self, text: str) -> bool:
         """Return whether the message was handed over."""
         if self._address is None:

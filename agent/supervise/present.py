@@ -16,7 +16,7 @@ from agent.config.layers import Loaded
 from agent.config.places import SOCKET_NAME, places
 from agent.errors import LookoutError
 from agent.supervise.local import ask
-from agent.supervise.status import BrokerStatus, PipelineStatus, Status, read_status
+from agent.supervise.status import BrokerStatus, ConfigStatus, PipelineStatus, Status, read_status
 
 FINE, FAILED, DEGRADED = 0, 1, 3
 
@@ -55,6 +55,8 @@ def _print(found: Status) -> None:
             console.print(Text(f"camera {camera.name} reports nothing: {camera.why_not}"))
     console.print(_pipelines(found))
     console.print(Text(f"broker  {_broker(found.broker)}"))
+    if found.config is not None:
+        console.print(Text(f"config  {_config(found.config)}"))
     if found.memory_mb:
         console.print(Text("memory  " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in found.memory_mb.items())))
     for reason in found.degraded:
@@ -110,6 +112,21 @@ def _broker(broker: BrokerStatus) -> str:
     protocol = f" (MQTT {broker.protocol})" if broker.protocol else ""
     queued = f", {broker.queued} messages wait" if broker.queued else ""
     return f"{broker.address} {broker.state}{protocol}{queued}" + (f": {broker.reason}" if broker.reason else "")
+
+
+def _config(config: ConfigStatus) -> str:
+    """Say what is in force, and what somebody still has to do about it."""
+    epoch, version = config.desired
+    parts = [f"revision {config.revision}", f"desired {epoch}.{version}" if version else ""]
+    if config.state == "probation":
+        until = f" until {config.until}" if config.until else " after the next start"
+        parts.append(f"on probation{until}{', needs config/confirm' if config.needs_confirm else ''}")
+    elif config.state == "reverted":
+        parts.append(f"the last change was undone: {config.reason}")
+    parts += [f"refused: {error}" for error in config.errors]
+    if config.restart_needed:
+        parts.append(f"after a restart: {', '.join(config.restart_needed)}")
+    return "; ".join(filter(None, parts))
 
 
 def _span(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""How the agent is told to stop: SIGTERM and SIGINT, whichever thread the kernel gives them to.
+"""How the agent is told to end: SIGTERM and SIGINT, whichever thread the kernel gives them to, or to start again.
 
 An event set by a Python signal handler is not enough: the handler runs on the main thread, and a main thread that waits
 on a lock is not woken when the kernel has delivered the signal to another one. The wake-up descriptor is written to by
@@ -11,22 +11,43 @@ import signal
 import socket
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RESTART = 0
+"""Written where a signal's number would be: there is no signal 0."""
 
 
 class StopSignals:
-    """Catches the signals from its construction on. Main thread only; lives as long as the process."""
+    """Catches the signals from its construction on. Main thread only, but for :meth:`restart`; lives as the process."""
 
     def __init__(self) -> None:
         self._told, told_by = socket.socketpair()
         told_by.setblocking(False)
         self._told_by = told_by  # kept: the descriptor must stay open
+        self.reason = ""
+        """Why :meth:`restart` was called."""
         signal.set_wakeup_fd(told_by.fileno(), warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # one that came while the agent started again
 
-    def wait(self) -> signal.Signals:
-        """Return the first of the signals, also one that came before; other signals are passed over."""
+    def restart(self, reason: str) -> None:
+        """Have the agent end in order and start again. Any thread; returns at once."""
+        self.reason = reason
+        self._told_by.send(bytes((RESTART,)))
+
+    def wait(self) -> signal.Signals | None:
+        """Return the first of the signals, also one that came before; None: start again. Others are passed over."""
         while True:
-            number = signal.Signals(self._told.recv(1)[0])
+            number = self._told.recv(1)[0]
+            if number == RESTART:
+                return None
             if number in STOP_SIGNALS:
-                return number
+                return signal.Signals(number)
+
+    def may_start_again(self) -> bool:
+        """Hold the signals back from now on, for the process that follows; return whether none came meanwhile."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        self._told.setblocking(False)
+        try:
+            return not set(self._told.recv(4096)) & set(STOP_SIGNALS)
+        except BlockingIOError:
+            return True

@@ -60,6 +60,22 @@ class BrokerStatus(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class ConfigStatus(msgspec.Struct, frozen=True):
+    """The configuration. ``state``: committed, probation (until ``until``), or reverted (for ``reason``).
+
+    ``desired`` is the epoch and version that is applied, (0, 0): none. ``errors`` say, in words, what was refused.
+    """
+
+    revision: int
+    state: str
+    reason: str = ""
+    until: str | None = None
+    needs_confirm: bool = False
+    desired: tuple[int, int] = (0, 0)
+    restart_needed: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True):
     """The whole agent."""
 
@@ -72,6 +88,7 @@ class Status(msgspec.Struct, frozen=True):
     broker: BrokerStatus
     degraded: tuple[str, ...] = ()
     memory_mb: dict[str, float] = {}
+    config: ConfigStatus | None = None
     v: int = 1
 
 

@@ -36,13 +36,20 @@ CLOCK_COOLERS = ("cpufreq", "thermal-cpufreq", "Processor")
 
 @dataclass(frozen=True)
 class Probe:
-    """A row. ``device_class`` is Home Assistant's word where it has one."""
+    """A row. ``device_class`` is Home Assistant's word where it has one.
+
+    ``name`` is a person's short word for it. ``shown``: worth a place where only the most telling rows are listed.
+    ``may_lack``: some hosts cannot have it.
+    """
 
     key: str
     unit: str
     value: Callable[[], float | None]
     description: str
     device_class: str | None = None
+    name: str = ""
+    shown: bool = False
+    may_lack: bool = False
 
 
 def host_probes(state_folder: Path) -> tuple[Probe, ...]:
@@ -51,16 +58,68 @@ def host_probes(state_folder: Path) -> tuple[Probe, ...]:
     psutil.cpu_percent()  # both measure since the last call: this is the first
     process.cpu_percent()
     return (
-        Probe("cpu_percent", "%", psutil.cpu_percent, "processor time in use, all cores together"),
-        Probe("load_1m", "", lambda: os.getloadavg()[0], "runnable tasks, mean of the last minute"),
-        Probe("memory_used_mb", "MB", _memory_used_mb, "memory in use", "data_size"),
-        Probe("memory_available_mb", "MB", _memory_available_mb, "memory to be had without swapping", "data_size"),
-        Probe("agent_cpu_percent", "%", process.cpu_percent, "processor time of the agent's own process, of one core"),
-        Probe("agent_pss_mb", "MB", pss_mb, "memory of the agent's own process, shared parts by share", "data_size"),
-        Probe("disk_free_mb", "MB", lambda: _disk_free_mb(state_folder), "room where the state lies", "data_size"),
-        Probe("temperature_c", "°C", temperature_c, "temperature of the processor", "temperature"),
-        Probe("throttled", "", throttled, "1 while the processor is slowed down by heat or want of power, else 0"),
-        Probe("host_uptime_s", "s", _host_uptime_s, "time since the host was started", "duration"),
+        Probe(
+            "cpu_percent",
+            "%",
+            psutil.cpu_percent,
+            "processor time in use, all cores together",
+            name="processor",
+            shown=True,
+        ),
+        Probe("load_1m", "", lambda: os.getloadavg()[0], "runnable tasks, mean of the last minute", name="load"),
+        Probe("memory_used_mb", "MB", _memory_used_mb, "memory in use", "data_size", "memory used"),
+        Probe(
+            "memory_available_mb",
+            "MB",
+            _memory_available_mb,
+            "memory to be had without swapping",
+            "data_size",
+            "memory available",
+            shown=True,
+        ),
+        Probe(
+            "agent_cpu_percent",
+            "%",
+            process.cpu_percent,
+            "processor time of the agent's own process, of one core",
+            name="agent processor",
+        ),
+        Probe(
+            "agent_pss_mb",
+            "MB",
+            pss_mb,
+            "memory of the agent's own process, shared parts by share",
+            "data_size",
+            "agent memory",
+        ),
+        Probe(
+            "disk_free_mb",
+            "MB",
+            lambda: _disk_free_mb(state_folder),
+            "room where the state lies",
+            "data_size",
+            "disk free",
+            shown=True,
+        ),
+        Probe(
+            "temperature_c",
+            "°C",
+            temperature_c,
+            "temperature of the processor",
+            "temperature",
+            "temperature",
+            shown=True,
+            may_lack=True,
+        ),
+        Probe(
+            "throttled",
+            "",
+            throttled,
+            "1 while the processor is slowed down by heat or want of power, else 0",
+            name="throttled",
+            may_lack=True,
+        ),
+        Probe("host_uptime_s", "s", _host_uptime_s, "time since the host was started", "duration", "host uptime"),
     )
 
 
@@ -70,6 +129,10 @@ class Probes:
     def __init__(self, rows: Iterable[Probe]) -> None:
         self.rows = tuple(rows)
         self._complained: set[str] = set()
+
+    def had(self) -> tuple[Probe, ...]:
+        """Return the rows that this host has."""
+        return tuple(row for row in self.rows if not row.may_lack or self._value(row) is not None)
 
     def read(self, keys: Collection[str] | None = None) -> dict[str, float | None]:
         """Return every row's value by key (those of ``keys`` only, where given), None where it cannot be had."""

@@ -10,7 +10,7 @@ before ``update_s`` have passed since the track was last told of. Owned by one t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -18,8 +18,9 @@ import numpy as np
 from agent.clock import NS_PER_MS, NS_PER_S
 from agent.types import Box, CameraName, Event, EventKind, EventType, ReleaseId, Scene, Track
 from agent.vision.filters import Vocabulary
+from agent.vision.places import Change, Sighting, ZoneSpec
 from agent.vision.track import Alive, Tracked
-from agent.vision.zones import Change, Sighting, Zones
+from agent.vision.zones import Zones
 
 BETTER = 0.02
 """How much a best score must rise to be worth an update."""
@@ -109,6 +110,31 @@ class Events:
         self._hidden = self._zones.masked(self._sighting(np.arange(len(alive)), moment))
         places = {track: place for place, track in enumerate(alive.ids.tolist())}
         return found + list(self._tell(self._zones.tick(moment.at_ns), places, moment))
+
+    def reconfigure(
+        self, specs: Sequence[ZoneSpec], moment: Moment | None, *, update_s: float, kinds: frozenset[EventKind]
+    ) -> list[Event]:
+        """Go by other zones and wishes from now on; ``moment``: of the last frame, None before the first.
+
+        Stays in places that are gone end. What goes on and was not told of until now begins, for whoever listens.
+        """
+        self._update_ns = round(update_s * NS_PER_S)
+        changes = self._zones.redraw(specs)
+        found: list[Event] = []
+        if moment is not None and self._alive is not None:
+            places = {track: place for place, track in enumerate(self._alive.ids.tolist())}
+            found += self._tell(changes, places, moment)
+            self._kinds, fresh = kinds, kinds - self._kinds
+            if "track" in fresh:
+                for track in sorted(self._told):
+                    found += self._event("new", "track", places[track], moment)
+            if "zone" in fresh:
+                found += self._tell(self._zones.present(), places, moment)
+            for track in sorted({change.track for change in changes}):
+                found += self._update(places[track], moment, {track})
+            self._hidden = self._zones.masked(self._sighting(np.arange(len(self._alive)), moment))
+        self._kinds = kinds
+        return found
 
     def end_all(self, tracks: Iterable[int], moment: Moment) -> list[Event]:
         """End these tracks: the camera is gone."""

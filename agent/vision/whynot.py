@@ -15,8 +15,11 @@ Code = Literal[
     "no_frames",
     "ended",
     "stale",
+    "frozen",
     "dark",
     "overexposed",
+    "blurred",
+    "moved",
     "model_absent",
     "gated",
     "not_answered",
@@ -91,7 +94,7 @@ def _no_frames(facts: Facts) -> WhyNot | None:
     if facts.health == "stalled" or facts.idle_s > STALE_S or "stale" in facts.conditions:
         return WhyNot("stale", f"the newest frame is {facts.idle_s:.0f} s old: the camera or its network stands still")
     if "frozen" in facts.conditions:
-        return WhyNot("stale", "the camera gives the same picture again and again: restart it")
+        return WhyNot("frozen", "the camera gives the same picture again and again: restart it")
     return None
 
 
@@ -103,7 +106,7 @@ def _nobody_looks(facts: Facts) -> WhyNot | None:
         return None
     if sights is not None and sights.gated:
         message = f"nothing moves: the motion gate left out the last {sights.gated} frames"
-        return _dim(facts) or WhyNot("gated", message)
+        return _bad_picture(facts) or WhyNot("gated", message)
     return WhyNot("not_answered", "frames come, and none was answered of late: the device may be overloaded")
 
 
@@ -128,8 +131,8 @@ def _not_said(facts: Facts, sights: Sights) -> WhyNot:
             return WhyNot("misshapen", message)
         case "unwanted":
             return WhyNot("unwanted", f"{sights.unwanted} boxes of late had labels that the pipeline does not report")
-    if dim := _dim(facts):
-        return dim
+    if bad := _bad_picture(facts):
+        return bad
     best = f"{sights.best_label} {sights.best_score:.2f}"
     return WhyNot("below_threshold", f"the best of late, {best}, is below its threshold of {sights.threshold:.2f}")
 
@@ -137,12 +140,16 @@ def _not_said(facts: Facts, sights: Sights) -> WhyNot:
 def _nothing_there(facts: Facts, sights: Sights) -> WhyNot:
     gated = f"; the motion gate left out {sights.gated} more" if sights.gated else ""
     message = f"the model saw nothing at all in the last {sights.frames} frames it was shown{gated}"
-    return _dim(facts) or WhyNot("nothing_there", message)
+    return _bad_picture(facts) or WhyNot("nothing_there", message)
 
 
-def _dim(facts: Facts) -> WhyNot | None:
+def _bad_picture(facts: Facts) -> WhyNot | None:
     if "dark" in facts.conditions:
         return WhyNot("dark", "the picture is dark: give it light, or uncover the lens")
     if "overexposed" in facts.conditions:
         return WhyNot("overexposed", "the picture is overexposed: turn the camera from the light, or set its exposure")
+    if "blurred" in facts.conditions:
+        return WhyNot("blurred", "the picture is blurred: clean the lens, or focus it")
+    if "moved" in facts.conditions:
+        return WhyNot("moved", "the camera was moved: turn it back, or draw its zones anew")
     return None

@@ -296,3 +296,54 @@ def test_a_secret_is_never_in_a_problem(tmp_path: Path, below: object, key: str,
     said = config_or_error(path, {"LOOKOUT__MQTT__PASSWORD": "hunter2"})
     assert said
     assert "hunter2" not in said.replace("hunter2: 1", "")
+
+
+# --- the remote overlay ----------------------------------------------------------------------------------------------
+
+
+def test_the_overlay_lies_between_file_and_environment(write) -> None:
+    path = write(MINIMAL + "mqtt: {host: a, port: 1884, keepalive_s: 20}\n")
+    remote = {"mqtt": {"port": 1885, "keepalive_s": 40}}
+    loaded = load(path, {"LOOKOUT__MQTT__KEEPALIVE_S": "50"}, remote=remote)
+    assert (loaded.config.mqtt.host, loaded.config.mqtt.port, loaded.config.mqtt.keepalive_s) == ("a", 1885, 50)
+    assert [loaded.source(f"mqtt.{key}").layer for key in ("host", "port", "keepalive_s")] == [
+        "file",
+        "remote",
+        "environment",
+    ]
+    assert str(loaded.source("mqtt.port")) == "remote"
+
+
+def test_given_bytes_are_read_in_place_of_the_file(write) -> None:
+    path = write("nonsense: [")
+    loaded = load(path, {}, text=MINIMAL.encode())
+    assert list(loaded.config.cameras) == ["front-door"]
+    assert (loaded.file, loaded.base) == (path, path.parent)
+    with pytest.raises(ConfigError, match=r"agent\.yaml, line 1"):
+        load(path, {}, text=b"x: [")
+
+
+def test_a_variable_reaches_a_camera_that_only_the_overlay_knows(write) -> None:
+    remote = {
+        "cameras": {"back-door": {"source": {"kind": "pattern"}}},
+        "pipelines": {"main": {"cameras": ["front-door", "back-door"]}},
+    }
+    loaded = load(write(MINIMAL), {"LOOKOUT__CAMERAS__BACK_DOOR__WEIGHT": "3"}, remote=remote)
+    assert loaded.config.cameras["back-door"].weight == 3
+
+
+def test_what_is_wrong_in_the_overlay_names_the_overlay(write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(MINIMAL), {}, remote={"report": {"telemetry_s": 0}})
+    assert [(problem.path, problem.where) for problem in caught.value.problems] == [("report.telemetry_s", "remote")]
+
+
+def test_a_source_of_another_kind_replaces_the_one_below_it(write) -> None:
+    path = write(MINIMAL)
+    loaded = load(path, {}, remote={"cameras": {"front-door": {"source": {"kind": "pattern", "fps": 3}}}})
+    assert loaded.config.cameras["front-door"].source.model_dump() == {
+        "kind": "pattern", "width": 640, "height": 480, "fps": 3.0, "seed": 0, "pace": "realtime",
+    }  # fmt: skip
+    assert "cameras.front-door.source.path" not in loaded.sources
+    same = load(path, {}, remote={"cameras": {"front-door": {"source": {"kind": "file", "loop": True}}}})
+    assert same.config.cameras["front-door"].source.path == "door.avi"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.layers import Loaded, load
-from agent.config.places import Places, device_id, places, prepare
+from agent.config.places import Places, device_id, places, prepare, state_of
 from agent.errors import InputError, StorageError
 
 
@@ -88,3 +88,49 @@ def test_without_a_machine_id_a_random_one_is_kept(loaded, tmp_path: Path, text:
     again = device_id(loaded(), tmp_path, machine_id=machine)
     assert again != first
     assert again.startswith("device-")
+
+
+# --- where the state lies, whatever the file is -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (b"paths: {state: here}", "here"),
+        (b"paths:\n  state: here\n", "here"),
+        (b"paths:\n  # why\n\n  state: 'here'\n  runtime: x\nmqtt: {host: [}\n", "here"),
+        (b"\tbroken\npaths: {state: here}\n", "here"),
+        (b"mqtt: &a {host: \npaths: {state: here}\ncameras: [\n", "here"),
+        (b"paths: {state: 5}", None),
+        (b"paths: {state: ''}", None),
+        (b'paths: {state: "a\\0b"}', None),
+        (b"paths: [state]", None),
+        (b"other:\n  paths: {state: here}\n", None),
+        (b"", None),
+        (b"\xff\xfe", None),
+        (b"- a list", None),
+        (None, None),
+    ],
+)
+def test_the_state_folder_is_found_in_a_file_that_is_broken(
+    tmp_path: Path, text: bytes | None, where: str | None
+) -> None:
+    found = state_of(tmp_path / "agent.yaml", {"STATE_DIRECTORY": "/var/lib/x:/y"}, text)
+    assert found == (tmp_path / where if where else Path("/var/lib/x"))
+
+
+def test_the_environment_says_where_the_state_lies_before_the_file(tmp_path: Path) -> None:
+    for environ in (
+        {"LOOKOUT__PATHS__STATE": "/env"},
+        {"LOOKOUT__paths__State": "/env"},
+        {"LOOKOUT__PATHS": "{state: /env}"},
+    ):
+        assert state_of(tmp_path / "agent.yaml", environ, b"paths: {state: here}") == Path("/env")
+
+
+def test_a_good_file_means_the_same_state_folder_as_everywhere_else(tmp_path: Path) -> None:
+    text = b"cameras: {a: {source: {kind: pattern}}}\npipelines: {main: {cameras: [a]}}\npaths: {state: s}\n"
+    for environ in ({}, {"HOME": "/home/x"}, {"LOOKOUT__PATHS__STATE": "t"}, {"XDG_STATE_HOME": "/xdg"}):
+        for data in (text, text.replace(b"paths: {state: s}\n", b"")):
+            loaded = load(tmp_path / "agent.yaml", environ, text=data)
+            assert state_of(tmp_path / "agent.yaml", environ, data) == places(environ, loaded).state

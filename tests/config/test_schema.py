@@ -16,7 +16,8 @@ WEIGHT = {"live": 0, "part": 1, "agent": 2}
 
 NEVER_REMOTE = [
     "schema", "paths", "paths.*", "cameras.*.source.path",
-    "mqtt.username", "mqtt.password", "mqtt.password_file", "mqtt.prefix", "mqtt.tls", "mqtt.tls.*",
+    "mqtt.username", "mqtt.username_file", "mqtt.password", "mqtt.password_file", "mqtt.prefix", "mqtt.tls",
+    "mqtt.tls.*", "mqtt.reconnect_s",
     "registry.min_version",
     "registry.trust_clock",
     "registry.proxy",
@@ -114,6 +115,7 @@ def test_the_smallest_configuration_is_valid_and_frozen() -> None:
         {"mqtt": {"prefix": "$SYS"}},
         {"mqtt": {"host": "h", "password": "x", "password_file": "y", "username": "u"}},
         {"mqtt": {"host": "h", "password": "x"}},
+        {"mqtt": {"host": "h", "username": "u", "username_file": "y"}},
         {"mqtt": {"tls": {"cert_file": "x"}}},
         {"inference": {"providers": []}},
         {"inference": {"providers": ["CUDA"]}},

@@ -46,7 +46,7 @@ class Device:
 
     def start(self, *configs: PipelineSettings, **settings: Any) -> Deployer:
         """Start the agent's deployment part anew."""
-        configs = configs or (PipelineSettings(PipelineName("main")),)
+        configs = self.configs = configs or (PipelineSettings(PipelineName("main")),)
         self.settings = msgspec.structs.replace(self.settings, **settings)
         self.pipelines = {one.name: FakePipeline(one.name) for one in configs}
         self.journal = Journal(self.root / "journal.db", max_pages=self.max_pages)
@@ -69,6 +69,21 @@ class Device:
             pipeline.events = self.deployer
         self.deployer.start(configs, self.pipelines)
         return self.deployer
+
+    def reconfigure(self, *configs: PipelineSettings, **settings: Any) -> None:
+        """Give the running deployer another configuration; pipelines come and go as the real ones do."""
+        configs = configs or self.configs
+        self.settings = msgspec.structs.replace(self.settings, **settings)
+        gone = {
+            name: pipeline for name, pipeline in self.pipelines.items() if name not in {one.name for one in configs}
+        }
+        self.pipelines = {one.name: self.pipelines.get(one.name) or FakePipeline(one.name) for one in configs}
+        for pipeline in self.pipelines.values():
+            pipeline.events = self.deployer
+        self.deployer.reconfigure(self.settings, configs, self.pipelines)
+        for pipeline in gone.values():
+            pipeline.dismiss()
+        self.configs = configs
 
     @property
     def pipeline(self) -> FakePipeline:

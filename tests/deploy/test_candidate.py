@@ -17,7 +17,7 @@ def test_a_worker_that_passed_its_trial_just_as_it_was_superseded_is_closed() ->
     closed: list[Any] = []
     told: list[Any] = []
     worker = object()
-    loaded = Loaded(cast(Any, None), cast(Any, None), cast(Any, worker), (), 0.5)
+    loaded = Loaded(cast(Any, None), cast(Any, None), cast(Any, worker), ())
     parts = SimpleNamespace(
         jobs=SimpleNamespace(submit=lambda job, done: done(job())),
         post=messages.append,

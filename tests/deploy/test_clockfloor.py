@@ -122,3 +122,14 @@ def test_what_was_seen_before_anchors_were_noted_still_counts(journal: Journal) 
     journal.accept_versions({"timestamp": 5})
     with pytest.raises(TrustError):
         journal.accept_versions({"timestamp": 4}, anchor="a")
+
+
+def test_the_operators_word_for_the_clock_is_taken_and_taken_back_while_the_agent_runs(tmp_path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    clock = TrustedClock(journal, trust=False, synchronised=lambda: False)
+    assert clock.doubt() is not None
+    clock.reconfigure(trust=True)
+    assert clock.doubt() is None
+    clock.reconfigure(trust=False)
+    assert clock.doubt() is not None
+    journal.close()

@@ -107,6 +107,36 @@ def test_a_registry_that_is_away_changes_nothing(device: Device) -> None:
     assert device.last().degraded is None
 
 
+# --- what the reference means ----------------------------------------------------------------------------------------
+
+
+def test_what_the_reference_means_is_told_before_it_is_taken_up_and_where_it_is_not(device: Device) -> None:
+    device.start(poll_s=0.05)
+    device.registry.publish("1.0.0")
+    device.registry.means["faces@stable"] = "faces:1.0.0"
+    commit(device, "faces@stable", "1.0.0")
+    assert device.last().latest == "1.0.0"
+    bad = device.registry.publish("1.1.0")
+    device.registry.means["faces@stable"] = "faces:1.1.0"
+    device.wait_state(State.PROBATION)
+    assert (device.last().current.version, device.last().latest) == ("1.0.0", "1.1.0")
+    device.pipeline.wait_serving("1.1.0")
+    device.deployer.bad_output(MAIN, bad.id, "NaN")
+    device.wait(
+        lambda: device.last().state is State.ROLLED_BACK and device.last().latest == "1.1.0", "told once surveyed"
+    )
+
+
+def test_after_a_rollback_a_pinned_version_is_still_the_latest(device: Device) -> None:
+    device.start(poll_s=NEVER)
+    device.committed("1.0.0")
+    device.registry.publish("1.1.0")
+    commit(device, "faces:1.1.0", "1.1.0")
+    device.deployer.rollback(MAIN)
+    device.wait(lambda: device.last().state is State.ROLLED_BACK and device.last().serving.version == "1.0.0", "back")
+    assert device.last().latest == "1.1.0"
+
+
 # --- yanked ----------------------------------------------------------------------------------------------------------
 
 

@@ -131,16 +131,24 @@ class FakePipeline:
         self.p95_ms = 5.0
         self.rate = 1.0
         self.changed = threading.Condition()
+        self.reported: dict[str, dict[str, Any]] = {}
+        """Worker → how its answers are reported."""
 
     # --- orders
 
-    def swap(self, worker: FakeWorker, **_: Any) -> None:
+    def swap(self, worker: FakeWorker, *, p95_ms: float | None, **reporting: Any) -> None:
         with self.changed:
+            self.reported[worker.name] = reporting
             retired = self.previous if self.current is not None else None
             self.previous = self.current or self.previous
             self.current, self.frames, self.shadowed = worker, 0, None
             self._note(f"swap {worker.release.version}")
         self._retire(retired)
+
+    def report(self, worker: FakeWorker, **reporting: Any) -> None:
+        with self.changed:
+            self.reported[worker.name] = reporting
+            self.changed.notify_all()
 
     def swap_back(self, reason: str) -> None:
         with self.changed:
@@ -177,6 +185,13 @@ class FakePipeline:
 
     def watch(self, frames: int) -> None:
         pass
+
+    def dismiss(self) -> None:
+        """Hand every worker back: the pipeline was removed."""
+        held = [self.current, self.previous, self.shadowed]
+        self.current = self.previous = self.shadowed = None
+        for worker in held:
+            self._retire(worker)
 
     def statistics(self) -> PipelineStatistics:
         return PipelineStatistics(

@@ -75,7 +75,7 @@ class World:
         made = Device(self.folder / name, name, spied=spied)
         made.config = merged(merged(made.config, {"registry": {"url": self.registry.url}}), changes)
         if port is not None:
-            made.config = merged({"mqtt": {"host": "127.0.0.1", "port": port}}, made.config)
+            made.config = merged({"mqtt": {"host": "127.0.0.1", "port": port, "reconnect_s": 1}}, made.config)
         self._stack.callback(made.close)
         if state is not None:
             made.resume_from(state)

@@ -53,6 +53,10 @@ class Person(Operator):
         """Send a command without waiting for anything."""
         self._client.publish(self.topic(f"cmd/{verb}"), json.dumps(command), qos=1)
 
+    def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False, properties: Any = None) -> None:
+        """Publish anything, without waiting."""
+        self._client.publish(topic, payload, qos, retain, properties)
+
     def wait(self, what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
         """Return what ``what`` gives as soon as it is true; a failure quotes the last words."""
         deadline = time.monotonic() + timeout_s

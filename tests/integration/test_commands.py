@@ -46,7 +46,7 @@ BAD = {
     "another version": ("device/ping", b'{"v":2}', "bad_version"),
     "an unknown key": ("device/ping", b'{"v":1,"argz":{}}', "bad_argument"),
     "an unknown verb": ("model/deplot", b'{"v":1,"args":{}}', "unknown_verb"),
-    "a verb of a later release": ("config/patch", b'{"v":1,"args":{}}', "unknown_verb"),
+    "a verb of a later release": ("plugin/load", b'{"v":1,"args":{}}', "unknown_verb"),
     "no reference": ("model/deploy", b'{"v":1,"args":{}}', "bad_argument"),
     "an unknown argument": ("model/rollback", b'{"v":1,"args":{"now":true}}', "bad_argument"),
     "an argument of another kind": ("model/deploy", b'{"v":1,"args":{"reference":7}}', "bad_argument"),

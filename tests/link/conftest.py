@@ -18,13 +18,14 @@ from agent.clock import utc_ms
 from agent.config.schema import Mqtt
 from agent.errors import DeploymentRefused
 from agent.link.backoff import Backoff
-from agent.link.client import Session, SessionStatistics
+from agent.link.client import Session
 from agent.link.commands import Router
 from agent.link.forms import DevicePing, ModelDeploy, ModelList, ModelRollback
 from agent.link.memory import Answered, Fresh, Pending
 from agent.link.outbox import MemoryOutbox
 from agent.link.probe import ProtocolMemory
 from agent.link.publisher import Publisher
+from agent.link.standing import SessionStatistics
 from agent.link.topics import Topics
 from agent.link.verbs import Deferred, Verb, verb
 from tests.conftest import Broker, free_port, wait_for_port
@@ -106,6 +107,12 @@ class DictMemory:
     def answer(self, command_id: str, payload: bytes) -> None:
         self.commands[command_id] = (self.commands[command_id][0], payload)
 
+    def forget(self, command_id: str) -> None:
+        self.commands.pop(command_id, None)
+
+    def pending(self) -> tuple[tuple[str, str], ...]:
+        return tuple((known, verb) for known, (verb, answer) in self.commands.items() if answer is None)
+
 
 class Done(msgspec.Struct, frozen=True):
     """A handler's result."""
@@ -134,6 +141,8 @@ class Link:
             groups=groups,
         )
         self.errors: list[str] = []
+        backoff, credentials = options.pop("backoff", Backoff(base_s=0.02, cap_s=0.2)), options.pop("credentials", None)
+        instance = options.pop("instance", "")
         self.session = Session(
             Mqtt.model_validate({"host": "127.0.0.1", "port": port, "keepalive_s": 5, **options}),
             self.topics,
@@ -141,7 +150,9 @@ class Link:
             routes=self.router.routes(),
             listeners=[self.changed],
             protocols=self.protocols,
-            backoff=Backoff(base_s=0.02, cap_s=0.2),
+            backoff=backoff,
+            credentials=credentials,
+            instance=instance,
         )
 
     def changed(self, statistics: SessionStatistics) -> None:

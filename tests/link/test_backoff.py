@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import random
+import statistics
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,3 +43,57 @@ def test_a_year_of_failures_overflows_nothing() -> None:
     backoff = Backoff()
     backoff.failures = 10**6
     assert backoff.delay_s("soon", 1) == 60
+
+
+@pytest.mark.parametrize("round_of", [1, 2])
+def test_a_reconnect_s_above_the_cap_lifts_the_cap(round_of: int) -> None:
+    backoff = Backoff(base_s=300)
+    assert [backoff.delay_s("soon", 1.0) for _ in range(round_of)] == [300.0] * round_of
+    assert backoff.longest_s == 600
+
+
+# --- 1,000 devices whose broker restarts -----------------------------------------------------------------------------
+
+
+def come_back(devices: int, away_s: float, *, base_s: float | None = None, seed: int = 1) -> list[float]:
+    """When each device is back after a broker was away for so long; each refused attempt is a failure of its own."""
+    draw = random.Random(seed)
+    back = []
+    for _ in range(devices):
+        backoff = Backoff() if base_s is None else Backoff(base_s=base_s)
+        at = 0.0  # the connection is lost: all at one moment
+        while True:
+            at += backoff.delay_s("soon", draw.random())
+            if at >= away_s:
+                break
+        back.append(at)
+    return sorted(back)
+
+
+def fullest_second(times: list[float]) -> int:
+    """The most that come within any second."""
+    return max(bisect.bisect_left(times, at + 1.0) - number for number, at in enumerate(times))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("away_s", "most", "median_s", "last_s"),
+    [
+        (0.0, 170, 5, 8),  # restarted at once: 1,000 / 8 a second, and what chance adds
+        (2.0, 200, 7, 70),
+        (5.0, 220, 10, 75),  # most were refused once; some few of them twice or three times
+        (30.0, 80, 48, 95),  # several rounds
+        (600.0, 60, 640, 665),  # every device has reached the cap
+    ],
+)
+def test_a_thousand_devices_do_not_come_back_in_one_second(
+    away_s: float, most: int, median_s: float, last_s: float, seed: int
+) -> None:
+    times = come_back(1000, away_s, seed=seed)
+    assert fullest_second(times) <= most
+    assert statistics.median(times) <= median_s
+    assert times[-1] <= last_s
+
+
+def test_a_larger_fleet_is_spread_by_one_key() -> None:
+    assert fullest_second(come_back(10_000, 0.0, base_s=60.0)) <= 240

@@ -175,7 +175,7 @@ def test_nothing_of_qos_1_is_lost_or_reordered_when_connections_break(
         device.wait_connected(session=cut + 1)
         for number in range(cut * 100, cut * 100 + 100):
             device.publisher.publish(Outgoing("events/front", b"%d" % number, qos=1, stream="e", durable=True))
-        device.session._connection._client.socket().shutdown(socket.SHUT_RDWR)
+        device.session._visit.connection._client.socket().shutdown(socket.SHUT_RDWR)
     device.wait_until(device.publisher.idle)
     watcher.wait_for_payload("lookout/cam1/events/front", b"399")
     got = [int(m.payload) for m in watcher.on("lookout/cam1/events/front")]
@@ -197,7 +197,7 @@ def test_a_lost_connection_is_made_again_and_ends_online(
     there = mosquitto()
     device, watcher = link(there.port, protocol=protocol), operator(there.port)
     watcher.wait_for_payload("lookout/cam1/status", b"online")
-    peer = device.session._connection._client.socket()
+    peer = device.session._visit.connection._client.socket()
     peer.shutdown(socket.SHUT_RDWR)  # no DISCONNECT: the broker sends the will, on MQTT 5 unless we are back in 10 s
     device.wait_connected(session=2)
     watcher.wait(

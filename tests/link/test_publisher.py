@@ -164,3 +164,15 @@ def test_publishing_takes_microseconds() -> None:
     mean_s = (time.perf_counter() - began) / 5000
     publisher.stop()
     assert mean_s < 200e-6  # some 2 to 10 µs, but the machine may be busy
+
+
+def test_whoever_waits_until_all_has_left_is_told_when_the_broker_has_it() -> None:
+    publisher = made(Outgoing("result/device/ping", b"{}", qos=1))
+    assert not publisher.wait_idle(0.01)
+    [letter] = letters(publisher)
+    left: list[bool] = []
+    waiting = threading.Thread(target=lambda: left.append(publisher.wait_idle(10)))
+    waiting.start()
+    publisher.acknowledged(letter.id)
+    waiting.join(5)
+    assert left == [True]

@@ -15,14 +15,8 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
-from agent.config.schema import Mqtt
-from agent.errors import ConfigError
-from agent.link.client import Session
-from agent.link.connection import MAX_PACKET_BYTES
-from agent.link.outbox import MemoryOutbox
+from agent.link.peer import MAX_PACKET_BYTES
 from agent.link.probe import ProtocolMemory
-from agent.link.publisher import Publisher
-from agent.link.topics import Topics
 from agent.types import Outgoing
 from tests.conftest import free_port
 from tests.link.conftest import Link
@@ -155,7 +149,7 @@ def test_a_peer_that_stops_reading_fills_no_memory_and_blocks_nobody(link: Any, 
         device.publisher.publish(Outgoing("snapshots/front", b"x" * 20_000, stream="s"))
     device.wait_until(lambda: device.publisher.statistics().inbox == 0)
     assert device.publisher.statistics().outbox.bytes <= 16 * 1024 * 1024
-    assert len(device.session._connection._client._out_packet) < 100
+    assert len(device.session._visit.connection._client._out_packet) < 100
     assert stopped_in(device) < 2
 
 
@@ -202,79 +196,6 @@ def test_a_broker_that_does_not_speak_the_chosen_version_is_named(link: Any, raw
     assert "mqtt.protocol" in error.message
 
 
-def test_a_session_without_a_host_is_a_mistake_of_the_config() -> None:
-    topics = Topics("lookout", "cam1")
-    with pytest.raises(ConfigError, match=r"mqtt\.host"):
-        Session(Mqtt(), topics, Publisher(topics, MemoryOutbox()))
-
-
-# --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA and a server's certificate for 127.0.0.1, made by openssl."""
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
-    for command in (
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 2",
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile ext",
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout client.key -out client.csr -subj /CN=cam1",
-        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out client.pem -days 2",
-    ):
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture
-def tls_broker(mosquitto: Any, certificates: Path) -> Callable[[str], Any]:
-    return lambda extra="": mosquitto(
-        f"cafile {certificates}/ca.pem\ncertfile {certificates}/server.pem\nkeyfile {certificates}/server.key\n"
-        f"allow_anonymous true\n{extra}"
-    )
-
-
-def test_a_trusted_certificate_is_connected_to(link: Any, tls_broker: Any, certificates: Path) -> None:
-    there = tls_broker()
-    device = link(there.port, tls={"ca_file": str(certificates / "ca.pem")})
-    device.wait_connected()
-    assert device.session.statistics().protocol == "5"
-
-
-def test_a_foreign_certificate_is_refused(link: Any, tls_broker: Any) -> None:
-    error = error_of(link(tls_broker().port, tls={}))
-    assert error.code == "broker_refused"
-    assert "not trusted" in error.message
-    assert "mqtt.tls.ca_file" in error.message
-
-
-def test_a_certificate_of_ours_is_shown_where_the_broker_asks_for_one(
-    link: Any, tls_broker: Any, certificates: Path
-) -> None:
-    there = tls_broker("require_certificate true")
-    ca = str(certificates / "ca.pem")
-    error = error_of(link(there.port, tls={"ca_file": ca}))
-    assert "TLS" in error.message or "mqtt.tls" in error.message
-    device = link(
-        there.port,
-        tls={"ca_file": ca, "cert_file": f"{certificates}/client.pem", "key_file": f"{certificates}/client.key"},
-        device="cam2",
-    )
-    device.wait_connected()
-
-
-def test_plain_against_tls_and_tls_against_plain_are_told_apart(link: Any, tls_broker: Any, mosquitto: Any) -> None:
-    plain = error_of(link(tls_broker().port))
-    assert "mqtt.tls" in plain.message
-    tls = error_of(link(mosquitto().port, tls={}))
-    assert "mqtt.port" in tls.message
-
-
-def test_a_missing_ca_file_is_named(link: Any) -> None:
-    assert "/nowhere/ca.pem" in error_of(link(free_port(), tls={"ca_file": "/nowhere/ca.pem"})).message
-
-
 # --- the protocol's memory -------------------------------------------------------------------------------------------
 
 
@@ -284,7 +205,7 @@ def test_the_probe_is_made_once_and_its_verdict_kept(link: Any, mosquitto: Any) 
     memory = ProtocolMemory(keep=lambda broker, protocol: kept.append((broker, protocol)))
     device = link(there.port, protocols=memory)
     device.wait_connected()
-    device.session._connection._client.socket().shutdown(socket.SHUT_RDWR)
+    device.session._visit.connection._client.socket().shutdown(socket.SHUT_RDWR)
     device.wait_connected(session=2)
     assert kept == [(f"127.0.0.1:{there.port}", "5")]
 
@@ -391,12 +312,13 @@ def test_a_handlers_bug_costs_the_connection_not_the_link(link: Any, mosquitto: 
     there = mosquitto()
     device = link(there.port)
     device.wait_connected()
-    [handler] = set(device.session._routes.values())
-    device.session._routes = dict.fromkeys(device.session._routes, lambda incoming: 1 / 0)
+    [handler] = set(device.session._routes._routes.values())
+    filters = tuple(device.session._routes._routes)
+    device.session.reroute(dict.fromkeys(filters, lambda incoming: 1 / 0))
     watcher = operator(there.port)
     watcher.send("lookout/cam1/cmd/device/ping", {"v": 1, "id": "a"})
     device.wait_until(lambda: device.session.statistics().state != "connected")
-    device.session._routes = dict.fromkeys(device.session._routes, handler)
+    device.session.reroute(dict.fromkeys(filters, handler))
     watcher.wait_for("lookout/cam1/result/device/ping")  # it was not acknowledged, so it comes again
 
 
@@ -411,3 +333,18 @@ def test_nothing_is_left_open_after_a_stop(link: Any, mosquitto: Any) -> None:
         del device
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert threading.active_count() == threads
+
+
+def test_a_letter_on_which_an_older_broker_hangs_up_is_given_up_and_the_next_goes(
+    link: Any, mosquitto: Any, operator: Any
+) -> None:
+    """3.1.1 has no way to say how large a message may be."""
+    there = mosquitto("allow_anonymous true\nmax_packet_size 5000")
+    watcher = operator(there.port, modern=False)
+    device = link(there.port, protocol="3.1.1")
+    device.wait_connected()
+    for payload in (b"before", b"x" * 6000, b"after"):
+        device.publisher.publish(Outgoing("events/front", payload, qos=1, stream="e", durable=True))
+    watcher.wait_for_payload("lookout/cam1/events/front", b"after", 30)
+    device.wait_until(device.publisher.idle)
+    assert device.publisher.statistics().refused_by_broker == 1

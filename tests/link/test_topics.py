@@ -96,3 +96,8 @@ def test_what_no_broker_takes_is_not_published(topic: str) -> None:
     assert not is_publishable(topic)
     with pytest.raises(InputError):
         Topics("lookout", "cam1").absolute(topic)
+
+
+@pytest.mark.parametrize("topic", ["a\x01b", "a\x7f", "a\x85b", "a\ufdd0", "a\uffff", "a\U0001fffe", "a/" * 200 + "a"])
+def test_what_a_broker_hangs_up_on_is_not_publishable(topic: str) -> None:
+    assert not is_publishable(topic)

@@ -10,7 +10,7 @@ import pty
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
@@ -18,35 +18,15 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config.schema import Logs
 from agent.logs.children import forward
-from agent.logs.output import LineWriter, goes_to_journal
-from agent.logs.processors import MAX_TEXT_CHARS, as_json, clean
+from agent.logs.entry import Entry
+from agent.logs.output import StreamSink, goes_to_journal
+from agent.logs.processors import MAX_RECORD_CHARS, MAX_TEXT_CHARS, as_json, clean
 from agent.logs.ring import LogRing
 from agent.logs.setup import Logging, configure
 
-
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if type(handler).__name__ == "_Bridge"]:
-        root.removeHandler(handler)
-    logging.captureWarnings(False)
-
-
-@pytest.fixture
-def out() -> io.BytesIO:
-    return io.BytesIO()
-
-
-@pytest.fixture
-def logs(out: io.BytesIO) -> Logging:
-    return configure("info", out)
-
-
-def lines(out: io.BytesIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+from .conftest import lines
 
 
 def test_a_record_is_one_line_of_json_with_time_level_part_and_event_first(logs: Logging, out: io.BytesIO) -> None:
@@ -55,17 +35,6 @@ def test_a_record_is_one_line_of_json_with_time_level_part_and_event_first(logs:
     assert list(line)[:4] == ["at", "level", "part", "event"]
     assert (line["level"], line["event"], line["gap_ms"], line["text"]) == ("info", "swap.done", 3.5, "two\nlines")
     assert str(line["at"]).endswith("Z")
-
-
-def test_the_level_changes_while_loggers_are_in_use(logs: Logging, out: io.BytesIO) -> None:
-    log = structlog.get_logger(part="x").bind()
-    log.debug("no")
-    logs.gate.level = "debug"
-    log.debug("yes")
-    logs.gate.level = "error"
-    log.warning("no")
-    log.error("yes")
-    assert [line["event"] for line in lines(out)] == ["yes", "yes"]
 
 
 def test_an_exception_is_logged_with_its_traceback(logs: Logging, out: io.BytesIO) -> None:
@@ -135,6 +104,14 @@ def test_whatever_is_logged_becomes_one_bounded_line(logs: Logging, out: io.Byte
     assert len(out.getvalue()) < MAX_TEXT_CHARS + 500
 
 
+def test_a_record_is_bounded_as_a_whole(logs: Logging, out: io.BytesIO) -> None:
+    structlog.get_logger(part="x").info("event", **{f"k{n}": "x" * 8000 for n in range(200)})
+    structlog.get_logger(part="x").info("event", tree=[[["x" * 8000] * 100] * 100] * 100)
+    first, second = out.getvalue().splitlines()
+    assert len(first) < MAX_RECORD_CHARS + 4000
+    assert len(second) < 8 * MAX_RECORD_CHARS
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -150,12 +127,20 @@ def test_any_record_can_be_written(record: dict[str, object]) -> None:
 def test_the_ring_keeps_the_newest_records_and_counts_the_rest() -> None:
     ring = LogRing(3)
     for n in range(5):
-        ring.append({"event": str(n), "level": "info" if n % 2 else "error"})
+        ring.append(Entry.of({"event": str(n), "level": "info" if n % 2 else "error"}))
     assert [record["event"] for record in ring.tail(2)] == ["3", "4"]
     assert [record["event"] for record in ring.tail(10)] == ["2", "3", "4"]
     assert [record["event"] for record in ring.tail(10, "error")] == ["2", "4"]
     assert ring.tail(0) == ()
     assert ring.dropped == 2
+
+
+def test_the_ring_is_bounded_by_bytes_too() -> None:
+    ring = LogRing(1000, max_bytes=10_000)
+    for n in range(100):
+        ring.append(Entry.of({"event": str(n), "level": "info", "text": "x" * 1000}))
+    assert 8 <= len(ring.tail(1000)) <= 10
+    assert ring.tail(1)[0]["event"] == "99"
 
 
 def test_a_childs_line_keeps_its_level_and_time_and_gets_its_name(logs: Logging, out: io.BytesIO) -> None:
@@ -185,20 +170,43 @@ def test_a_childs_line_is_cleaned_like_our_own(logs: Logging, out: io.BytesIO) -
 )
 def test_no_childs_line_can_make_the_agent_fail(line: dict[str, object]) -> None:
     out = io.BytesIO()
-    configure("debug", out)
+    configure(Logs(level="debug", fold_s=0), out)
     forward("worker-1", line)
     (written,) = lines(out)
     assert written["child"] == "worker-1"
+
+
+ONE = [Entry.of({"event": "x", "level": "info"})]
 
 
 def test_a_stream_that_is_gone_harms_nobody() -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "wb", buffering=0) as stream:
-        writer = LineWriter(stream)
-        writer.msg(b"x")
-    writer.msg(b"x")
-    assert writer.lost == 2
+        sink = StreamSink(stream, lambda entry: entry.json)
+        sink.write(ONE)
+    sink.write(ONE)
+    assert sink.lost == 2
+    assert sink.problem is not None
+
+
+def test_a_reader_that_stands_still_is_waited_for_once_and_every_line_that_it_gets_is_whole() -> None:
+    read, write = os.pipe()
+    with os.fdopen(write, "wb", buffering=0) as stream, os.fdopen(read, "rb", buffering=0) as reader:
+        sink = StreamSink(stream, lambda entry: entry.json)
+        big = Entry.of({"event": "x" * 10_000, "level": "info"})
+        began = time.monotonic()
+        sink.write([big] * 50)
+        assert time.monotonic() - began < 10  # not 1 s each
+        assert sink.lost > 30
+        assert sink.problem == "nobody reads the agent's stderr"
+        os.set_blocking(reader.fileno(), False)
+        kept = reader.read(1 << 20)
+        sink.write(ONE)
+        assert sink.problem is None
+        found = (kept + reader.read(1 << 20)).split(b"\n")
+        assert found[-2] == ONE[0].json
+        assert set(found[:3]) == {big.json}
 
 
 def test_lines_of_many_threads_stay_whole(logs: Logging, out: io.BytesIO) -> None:
@@ -229,7 +237,7 @@ def test_the_journal_gets_a_priority_and_others_do_not(tmp_path: Path) -> None:
         environ = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
         assert goes_to_journal(stream, environ)
         assert not goes_to_journal(stream, {"JOURNAL_STREAM": "1:2"})
-        configure("debug", stream, environ)
+        configure(Logs(level="debug"), stream, environ, journal=tmp_path / "nothing-listens-here")
         structlog.get_logger(part="x").error("bad")
         structlog.get_logger(part="x").debug("fine")
     first, second = path.read_bytes().splitlines()
@@ -240,7 +248,7 @@ def test_the_journal_gets_a_priority_and_others_do_not(tmp_path: Path) -> None:
 def test_a_terminal_gets_lines_for_people() -> None:
     main, side = pty.openpty()
     with os.fdopen(side, "wb", buffering=0) as stream:
-        configure("info", stream)
+        configure(Logs(), stream)
         structlog.get_logger(part="deploy").info("swap.done", url="rtsp://a:hunter2@b")
         text = os.read(main, 4096).decode()
     os.close(main)
@@ -254,8 +262,9 @@ import agent.lean
 import sys
 from agent.logs.setup import configure, log_unhandled
 import threading, structlog
-configure("info")
-log_unhandled()
+logs = configure()
+logs.start()
+log_unhandled(logs)
 assert "rich" not in sys.modules, "rich was imported"
 import rich
 thread = threading.Thread(target=lambda: 1 / 0, name="lookout-x")

@@ -6,11 +6,13 @@ import struct
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from agent.loop.eye import Remembered
 from agent.loop.frameloop import FrameLoop
 from agent.loop.plan import CameraPlan
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.loop.results import Reporting
-from agent.loop.seeing import Seeing
+from agent.loop.seeing import Seeing, SeeingSettings
+from agent.loop.setups import CameraSetup, PipelineSetup
 from agent.process.messages import Error, Frame, Output, Ready
 from agent.types import CameraName, Digest, FrameRef, ModelName, PipelineName, ReleaseId, Result, Timings
 
@@ -152,6 +154,7 @@ class Bench:
         self.events = FakeEvents()
         self.results: list[Result] = []
         self.health: list[object] = []
+        self.departed: dict[str, Remembered] = {}
         self.listener = object()
         self.loop = FrameLoop(
             PipelineName("main"),
@@ -165,9 +168,31 @@ class Bench:
             listener=self.listener,
             plans={CameraName(camera): plan for camera, plan in (plans or {}).items()},
             seeing=seeing,
+            departed=self.departed.__setitem__,
         )
         for camera in cameras:
-            self.loop.need_ring(self.now_ns, CameraName(camera), 64, 48)
+            self.open(camera)
+
+    def open(self, camera: str, width: int = 64, height: int = 48) -> None:
+        """Let capture ask for a ring, as it does for the first frame of a camera that was opened."""
+        self.loop.need_ring(self.now_ns, CameraName(camera), width, height)
+
+    def close_camera(self, camera: str, *, another: bool = False) -> None:
+        """Close a camera at capture: what it was writing is void."""
+        self.capture.granted.pop(camera, None)
+        self.loop.camera_closed(self.now_ns, CameraName(camera), another)
+
+    def reconfigure(
+        self,
+        cameras: Mapping[str, CameraSetup] | Sequence[str],
+        *,
+        in_flight: int = 2,
+        seeing: SeeingSettings = SeeingSettings(),  # noqa: B008 - frozen
+    ) -> None:
+        """Give the loop another setup; names alone get a camera's defaults."""
+        named = cameras if isinstance(cameras, Mapping) else dict.fromkeys(cameras, CameraSetup())
+        setup = PipelineSetup({CameraName(name): one for name, one in named.items()}, in_flight, seeing)
+        self.loop.reconfigure(self.now_ns, setup)
 
     def pass_ms(self, ms: float) -> None:
         self.now_ns += int(ms * MS)

@@ -12,8 +12,8 @@ from agent.loop.seeing import Seeing, SeeingSettings
 from agent.process.messages import Health, Output
 from agent.types import CameraName, Digest, Event, FrameRef, ModelName, ReleaseId, Result
 from agent.vision.filters import Limits
+from agent.vision.places import ZoneSpec
 from agent.vision.track import TrackSettings
-from agent.vision.zones import ZoneSpec
 from tests.loop.fakes import LABELS, TIMINGS, Bench, FakeWorker, rows
 
 FRONT = CameraName("front")

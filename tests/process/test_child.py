@@ -212,3 +212,19 @@ def test_a_host_that_refuses_gives_a_child_error(monkeypatch):
     with pytest.raises(ChildError, match=r"probe .* cannot be started"):
         spawner.start(ChildSpec("probe", "probe_child"))
     spawner.close()
+
+
+def test_children_log_at_the_level_that_the_agent_says_those_that_run_and_those_to_come(spawner, probe, records):
+    def levels() -> set[str]:
+        records.clear()
+        time.sleep(0.3)
+        return {record["level"] for _, record in records}
+
+    probe("talk")
+    assert eventually(lambda: levels() == {"info", "error"})
+    spawner.log_at("debug")
+    assert eventually(lambda: levels() == {"debug", "info", "error"})
+    spawner.log_at("error")
+    assert eventually(lambda: levels() == {"error"})
+    probe("talk")
+    assert levels() == {"error"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from agent.errors import LookoutError, StorageError
 from agent.supervise import local
-from agent.supervise.local import MAX_REQUEST_BYTES, LocalServer, NoAgent, ask
+from agent.supervise.local import MAX_REQUEST_BYTES, LocalServer, NoAgent, ask, follow
 from agent.supervise.lock import AlreadyRunning, StateLock
 
 
@@ -255,3 +256,58 @@ def test_a_silent_agent_is_told(path: Path) -> None:
         listener.listen()
         with pytest.raises(NoAgent, match="silent"):
             ask(path, "status", timeout_s=0.2)
+
+
+class Counting:
+    """A stream that says 1, 2, 3 and ends."""
+
+    result = "begin"
+
+    def __init__(self) -> None:
+        self.abandoned = threading.Event()
+
+    def go(self, peer: socket.socket) -> None:
+        threading.Thread(target=self._count, args=(peer,)).start()
+
+    def _count(self, peer: socket.socket) -> None:
+        with peer, contextlib.suppress(OSError):  # who asked may have left
+            for number in (1, 2, 3):
+                peer.sendall(b"%d\n" % number)
+
+    def abandon(self) -> None:
+        self.abandoned.set()
+
+
+def test_an_operation_is_given_its_arguments_and_may_have_more_to_say(path: Path) -> None:
+    streams: list[Counting] = []
+
+    def count(asked: Mapping[str, object]) -> Counting:
+        streams.append(Counting())
+        return streams[-1]
+
+    server = LocalServer(path, {"status": lambda: 1}, {"twice": lambda asked: asked["n"] * 2, "count": count})
+    server.start()
+    try:
+        assert ask(path, "twice", n=21) == 42
+        assert list(follow(path, "count")) == ["begin", 1, 2, 3]
+        assert ask(path, "count") == "begin", "who wants no more may leave"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            peer.connect(str(path))
+            peer.sendall(b'{"op": "count"}\n')
+        assert ask(path, "status") == 1, "a stream costs the others nothing"
+    finally:
+        server.stop()
+
+
+def test_a_stream_whose_peer_does_not_take_the_answer_is_given_up(path: Path) -> None:
+    stream = Counting()
+    stream.result = "x" * 10_000_000  # more than any socket buffer holds
+    server = LocalServer(path, {}, {"count": lambda _: stream})
+    server.start()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            peer.connect(str(path))
+            peer.sendall(b'{"op": "count"}\n')
+            assert stream.abandoned.wait(10)
+    finally:
+        server.stop()

@@ -13,8 +13,9 @@ from agent.clock import NS_PER_S
 from agent.types import CameraName, Digest, Event, ModelName, ReleaseId
 from agent.vision.events import KINDS, Events, Moment
 from agent.vision.filters import Vocabulary
+from agent.vision.places import ZoneSpec
 from agent.vision.track import Tracked, Tracker, TrackSettings
-from agent.vision.zones import Zones, ZoneSpec
+from agent.vision.zones import Zones
 
 RELEASE = ReleaseId(ModelName("m"), "1.0.0", Digest("0"))
 SIZE = (1000, 1000)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent.clock import NS_PER_S
 from agent.vision.filters import Limits, Vocabulary
-from agent.vision.zones import Change, Outline, Sighting, Zones, ZoneSpec, cuts, in_pixels, is_right
+from agent.vision.places import Change, Outline, Sighting, ZoneSpec, cuts, in_pixels, is_right
+from agent.vision.zones import Zones
 
 SIZE = (100, 100)
 LEFT = ZoneSpec("left", ((0, 0), (0.5, 0), (0.5, 1), (0, 1)), inertia=1)

@@ -18,6 +18,7 @@ from rich.table import Table
 from tools.bench import cases, swapping
 from tools.bench import recovery as recovering
 from tools.bench.still import still_case
+from tools.bench.talking import NoBroker, talking_case
 from tools.terminal import reporting
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ app = typer.Typer(
 
 RATIO_WANTED = 0.90
 STILL_WANTED = 0.15
+MQTT_WANTED = 0.03
+"""Of a core, at 30 messages of detections a second."""
 GAP_MEDIAN_WANTED, GAP_MAX_WANTED = 0.2, 1.0
 """Gaps of swaps over the frame time's 99th percentile."""
 
@@ -55,6 +58,7 @@ def run_all(shared: Shared = SHARED, out: Out = OUT, as_json: AsJson = False) ->
     recovery(shared, out, as_json=as_json)
     memory(shared, out, as_json=as_json)
     still(shared, out, as_json=as_json)
+    mqtt(out, as_json=as_json)
 
 
 @app.command()
@@ -144,6 +148,29 @@ def still(
         "of those missed with the gate": str(report.missed),
     }
     _show("still", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def mqtt(
+    out: Out = OUT,
+    seconds: Annotated[float, typer.Option(min=1, help="time to talk")] = 20.0,
+    hz: Annotated[float, typer.Option(min=0.1, help="messages of detections a second")] = 30.0,
+    boxes: Annotated[int, typer.Option(min=0, help="detections in each")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what talking to a broker costs the agent's process, from the result of a frame to the socket."""
+    try:
+        report = talking_case(seconds=seconds, hz=hz, boxes=boxes)
+    except NoBroker as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    facts = {
+        "messages a second": f"{report.messages / report.seconds:.1f} of {report.bytes / report.messages:.0f} bytes",
+        "of a core": f"{report.cost:.2%} (wanted: {MQTT_WANTED:.0%} at most)",
+        "others used": f"{report.others_cores:.2f} cores",
+    }
+    facts |= {f"- {name}": f"{share:.2%}" for name, share in report.threads.items() if share > 0}
+    _show("mqtt", report, facts, out, as_json=as_json)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import structlog
 
@@ -34,7 +35,17 @@ def threads() -> None:
         threading.Thread(target=signal.pause, daemon=True).start()
 
 
-ACTS = {"log": log, "crash": crash, "flood": flood, "threads": threads}
+def talk() -> None:
+    def for_ever() -> None:
+        while True:
+            for level in ("debug", "info", "error"):
+                getattr(structlog.get_logger(), level)("talk")
+            time.sleep(0.05)
+
+    threading.Thread(target=for_ever, daemon=True).start()
+
+
+ACTS = {"talk": talk, "log": log, "crash": crash, "flood": flood, "threads": threads}
 
 
 def main() -> None:

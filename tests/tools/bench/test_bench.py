@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import structlog
@@ -63,3 +64,14 @@ def test_the_recovery_case_kills_workers_and_rejects_candidates_without_losing_a
     assert report["warm"]["lost"] == report["cold"]["lost"] == report["rollback"]["lost"] == 0
     assert report["rollback"]["next_frame"]
     assert report["warm"]["max_ms"] < report["cold"]["max_ms"]
+
+
+def test_the_mqtt_case_says_what_messages_cost(tmp_path):
+    if not (shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")):
+        pytest.skip("mosquitto is absent")
+    result = CliRunner().invoke(app, ["mqtt", "--seconds", "1", "--out", str(tmp_path), "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)["report"]
+    assert report["messages"] == 30
+    assert 0 < report["share"] < 1
+    assert {"lookout-mqtt", "lookout-publisher"} <= set(report["threads"])
