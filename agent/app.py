@@ -36,6 +36,7 @@ from agent.link.publisher import Publisher
 from agent.link.topics import Topics
 from agent.logs.children import forward
 from agent.logs.setup import configure, log_unhandled
+from agent.loop.album import Album
 from agent.loop.governor import Governor
 from agent.loop.pipeline import Pipeline
 from agent.loop.seeing import Seeing
@@ -54,7 +55,7 @@ from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
 from agent.telemetry.probes import Probes, host_probes
 from agent.telemetry.reporter import Reporter
-from agent.types import CameraName, PipelineName
+from agent.types import CameraName, Event, PipelineName
 from agent.verbs import table
 from agent.versions import onnx_runtime, versions
 
@@ -115,11 +116,13 @@ class Agent:
         self._publisher = Publisher(self._topics, MemoryOutbox(), pulse=self._beat("publisher"))
         self._capture = self._build_capture()
         self._announcer = Announcer(self._publisher.publish, self._config.report)
+        self._album = Album(self._config.report.best_pictures)
         self._deployer = self._build_deployer()
         self._boot = boot_of(self._journal)
         self._event_numbers = itertools.count(1)
         self._pipelines = {PipelineName(name): self._build_pipeline(name) for name in self._config.pipelines}
         self._probes = Probes(host_probes(self._folders.state))
+        self._snapshots = self._build_snapshots()
         self._rates = self._build_rates()
         self._router = self._build_router()
         self._session = self._build_session()
@@ -176,9 +179,8 @@ class Agent:
             sinks=self._announcer.sinks,
             health_sinks=self._announcer.health_sinks,
             heartbeat=self._beat(f"pipeline-{name}"),
-            seeing=Seeing(
-                settings.seeing_settings(self._config, name), next_id=self._event_id, tell=self._announcer.event
-            ),
+            seeing=Seeing(settings.seeing_settings(self._config, name), next_id=self._event_id, tell=self._happened),
+            portraits=self._album,
             lossless=settings.lossless_cameras(self._config) & set(cameras),
             plans=settings.camera_plans(self._config, cameras),
         )
@@ -203,7 +205,7 @@ class Agent:
             tuple(self._pipelines),
             device=self._device,
             uptime_s=self._uptime_s,
-            snapshot=self._build_snapshots().take,
+            snapshot=self._snapshots.take,
             why_not=lambda: overview.why_not_of(self._readings.pipeline_statistics()),
         )
         return Router(
@@ -222,7 +224,13 @@ class Agent:
             for name, pipeline in self._config.pipelines.items()
             for camera in pipeline.cameras
         }
-        return Snapshots(watched, self._publisher.publish, zones=settings.overlay_zones(self._config))
+        return Snapshots(
+            watched,
+            self._publisher.publish,
+            zones=settings.overlay_zones(self._config),
+            album=self._album,
+            at_end=self._config.report.snapshots,
+        )
 
     def _build_session(self) -> Session | None:
         """Return the session with the broker, None where no broker is configured."""
@@ -253,6 +261,11 @@ class Agent:
             clock_doubt=self._clock.doubt,
             governed=self._rates.problem,
         )
+
+    def _happened(self, event: Event) -> None:
+        """Tell an event; a pipeline's thread."""
+        self._announcer.event(event)
+        self._snapshots.event(event)
 
     def _event_id(self) -> str:
         """Return the next event's id; any thread."""

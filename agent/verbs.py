@@ -23,7 +23,7 @@ from agent.link.forms import (
     ModelList,
     ModelRollback,
 )
-from agent.link.verbs import Deferred, Verb, verb
+from agent.link.verbs import Handled, Verb, verb
 from agent.types import CameraName, PipelineName
 from agent.vision.whynot import WhyNot
 
@@ -75,7 +75,7 @@ def table(
     *,
     device: str,
     uptime_s: Callable[[], float],
-    snapshot: Callable[[CameraSnapshot], Deferred] | None = None,
+    snapshot: Callable[[CameraSnapshot], Handled] | None = None,
     why_not: Callable[[], Mapping[CameraName, WhyNot]] = dict,
 ) -> tuple[Verb, ...]:
     """Return the rows for a device with these pipelines; ``snapshot`` has a picture taken.

@@ -799,6 +799,20 @@ class Report(Part):
         le=86_400,
         description="Least time between two updates of a track that only moved or was seen better.",
     )
+    best_pictures: int = key(
+        32,
+        applies="part",
+        remote=True,
+        ge=0,
+        le=1000,
+        description="Tracks whose best picture is kept in memory for camera/snapshot; 8 MB at most. 0: none is made.",
+    )
+    snapshots: bool = key(
+        False,
+        applies="part",
+        remote=True,
+        description="Publish the best picture of each track when it ends.",
+    )
     telemetry_s: float = key(
         10.0, applies="live", remote=True, ge=1, le=3600, description="Time between telemetry messages."
     )

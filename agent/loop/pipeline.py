@@ -19,7 +19,7 @@ import structlog
 from agent.clock import NS_PER_S, monotonic_ns
 from agent.loop.frameloop import FrameLoop
 from agent.loop.intake import CameraPort
-from agent.loop.pictures import Wish
+from agent.loop.pictures import Portraits, Wish
 from agent.loop.plan import CameraPlan
 from agent.loop.ports import HealthSink, Heartbeat, PipelineEvents, Sink
 from agent.loop.records import PipelineStatistics
@@ -53,6 +53,7 @@ class Pipeline:
     ``lossless`` names the cameras whose every frame counts. ``sinks`` get results, ``health_sinks`` changes of a
     camera's state, all on the pipeline's thread. ``seeing`` makes results of answers; it is the pipeline's own.
     ``plans`` say how cameras take part; those without one have every frame looked at, as often as it can be.
+    ``portraits`` keeps the best pictures of tracks.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Pipeline:
         health_sinks: Sequence[HealthSink] = (),
         seeing: Seeing | None = None,
         plans: Mapping[CameraName, CameraPlan] | None = None,
+        portraits: Portraits | None = None,
     ) -> None:
         self.name = name
         self._heartbeat = heartbeat
@@ -85,6 +87,7 @@ class Pipeline:
             listener=self,
             seeing=seeing,
             plans=plans,
+            portraits=portraits,
         )
         self._thread = threading.Thread(target=self._run, name=f"lookout-pipeline-{name}", daemon=True)
         self._started = False

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from agent.loop.frameloop import FrameLoop
+from agent.loop.pictures import Portraits
 from agent.loop.plan import CameraPlan
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.loop.results import Reporting
@@ -146,6 +147,7 @@ class Bench:
         in_flight: int = 2,
         seeing: Seeing | None = None,
         plans: Mapping[str, CameraPlan] | None = None,
+        portraits: Portraits | None = None,
     ) -> None:
         self.now_ns = 1_000_000 * MS
         self.capture = FakeCapture()
@@ -165,6 +167,7 @@ class Bench:
             listener=self.listener,
             plans={CameraName(camera): plan for camera, plan in (plans or {}).items()},
             seeing=seeing,
+            portraits=portraits,
         )
         for camera in cameras:
             self.loop.need_ring(self.now_ns, CameraName(camera), 64, 48)
