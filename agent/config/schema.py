@@ -205,7 +205,7 @@ class DeviceSource(Part):
 
 
 class GstreamerSource(Part):
-    """A GStreamer pipeline, such as a Jetson's CSI camera; OpenCV must have been built with GStreamer."""
+    """A GStreamer pipeline, such as a Jetson's CSI camera; GStreamer's Python bindings must be there."""
 
     kind: Literal["gstreamer"] = key(applies="part", remote=False, description="A GStreamer pipeline.")
     pipeline: Annotated[str, Field(min_length=3, max_length=4096), gstreamer_pipeline] = key(
