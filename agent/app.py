@@ -27,6 +27,7 @@ from agent.config.confirm import Vitals
 from agent.config.layers import load
 from agent.config.places import LOCK_NAME, Places, device_id, places, prepare
 from agent.config.record import ConfigRecord
+from agent.config.schema import Report
 from agent.config.watch import FileWatch
 from agent.deploy.clockfloor import TrustedClock
 from agent.deploy.commands import CommandMemory
@@ -50,6 +51,7 @@ from agent.link.wire import Incoming
 from agent.logs.afar import AskedLogs
 from agent.logs.children import forward
 from agent.logs.setup import Logging, configure, log_unhandled
+from agent.loop.album import Album
 from agent.loop.governor import Governor
 from agent.loop.pipeline import Pipeline
 from agent.loop.seeing import Seeing
@@ -80,7 +82,7 @@ from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
 from agent.telemetry.probes import Probes, host_probes
 from agent.telemetry.reporter import Reporter
-from agent.types import PipelineName
+from agent.types import Event, PipelineName
 from agent.verbs import config_rows, table
 from agent.versions import onnx_runtime, versions
 
@@ -191,6 +193,7 @@ class Agent:
         self._announcer = Announcer(
             self._publisher.publish, self._config.report, revision=lambda: self._steward.revision
         )
+        self._album = Album(self._config.report.best_pictures)
         self._deployer = self._build_deployer()
         self._boot = claim_start(
             (self._outbox.database, self._journal.database), at_least=boot_of(self._journal), utc_ms=utc_ms()
@@ -263,7 +266,8 @@ class Agent:
             sinks=self._announcer.sinks,
             health_sinks=self._announcer.health_sinks,
             heartbeat=self._beat(f"pipeline-{name}"),
-            seeing=Seeing(setup.seeing, next_id=self._event_id, tell=self._announcer.event),
+            seeing=Seeing(setup.seeing, next_id=self._event_id, tell=self._happened),
+            portraits=self._album,
         )
 
     def _build_rates(self) -> Rates:
@@ -339,7 +343,7 @@ class Agent:
             access=self._fetch.reconfigure,
             rates=self._rates.reconfigure,
             drawn=self._draw,
-            report=self._announcer.reconfigure,
+            report=self._tell_as,
             telemetry_s=lambda every_s: self._reporter.set_interval(every_s),
             expect=self._expect,
             groups=self._regroup,
@@ -352,6 +356,10 @@ class Agent:
     def _draw(self, drawn: Drawn) -> None:
         watched, zones = drawn
         self._snapshots.reconfigure({camera: self._pipelines[name] for camera, name in watched.items()}, zones)
+
+    def _tell_as(self, report: Report) -> None:
+        self._announcer.reconfigure(report)
+        self._snapshots.keep(report.best_pictures, at_end=report.snapshots)
 
     def _expect(self, told: Told, before: Callable[[frozenset[str]], frozenset[str]] | None = None) -> None:
         """Tell of these cameras and pipelines only; ``before`` says what a former start may have left at the broker."""
@@ -396,7 +404,11 @@ class Agent:
     def _build_snapshots(self) -> Snapshots:
         watched, zones = rewiring.drawn(self._loaded)
         return Snapshots(
-            {camera: self._pipelines[name] for camera, name in watched.items()}, self._publisher.publish, zones=zones
+            {camera: self._pipelines[name] for camera, name in watched.items()},
+            self._publisher.publish,
+            zones=zones,
+            album=self._album,
+            at_end=self._config.report.snapshots,
         )
 
     def _build_home_assistant(self) -> HomeAssistant:
@@ -482,8 +494,13 @@ class Agent:
             bundle.sections(parts),
             why_not=lambda: overview.why_not_of(self._readings.pipeline_statistics()),
             logs=self._logs.ring.tail,
-            snapshot=self._snapshots.take,
+            snapshot=self._snapshots.newest,
         )
+
+    def _happened(self, event: Event) -> None:
+        """Tell an event; a pipeline's thread."""
+        self._announcer.event(event)
+        self._snapshots.event(event)
 
     def _event_id(self) -> str:
         """Return the next event's id; any thread."""

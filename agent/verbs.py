@@ -32,7 +32,7 @@ from agent.link.forms import (
     ModelList,
     ModelRollback,
 )
-from agent.link.verbs import Deferred, Verb, verb, verb_by_id
+from agent.link.verbs import Deferred, Handled, Verb, verb, verb_by_id
 from agent.logs.afar import AskedLogs
 from agent.steer.answers import ConfigView
 from agent.types import PipelineName
@@ -118,7 +118,7 @@ def table(
     *,
     device: str,
     uptime_s: Callable[[], float],
-    snapshot: Callable[[CameraSnapshot], Deferred] | None = None,
+    snapshot: Callable[[CameraSnapshot], Handled] | None = None,
     diagnose: Callable[[DeviceDiagnose], Diagnosis] | None = None,
     logs: AskedLogs | None = None,
     restart: Callable[[str], None] | None = None,

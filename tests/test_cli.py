@@ -78,7 +78,9 @@ def test_explain_prints_what_a_key_means() -> None:
     for words in ("text, secret", "applies", "remote", "no: only in the file", "never shown"):
         assert words in done.stdout
     section = json.loads(lookout("check", "--explain", "report", "--json").stdout)
-    assert section[0]["below"] == ["detections_hz", "all", "events", "event_update_s", "telemetry_s"]
+    assert section[0]["below"] == [
+        "detections_hz", "all", "events", "event_update_s", "best_pictures", "snapshots", "telemetry_s",
+    ]  # fmt: skip
 
 
 def test_explain_of_an_unknown_key_names_the_nearest() -> None:

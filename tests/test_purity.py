@@ -63,6 +63,7 @@ PURE = {
     "supervise.status",
     "telemetry.histogram",
     "vision.assign",
+    "vision.best",
     "vision.events",
     "vision.filters",
     "vision.motion",
@@ -96,6 +97,7 @@ ALLOWED = {"link/faults.py": {"socket"}}
 """It names socket's classes of errors, and opens none."""
 NUMPY_ONLY = {
     "vision.assign",
+    "vision.best",
     "vision.events",
     "vision.filters",
     "vision.motionmodel",

@@ -6,13 +6,15 @@ import pytest
 
 from agent.errors import CameraError, CommandError
 from agent.link.forms import CameraSnapshot
-from agent.loop.pictures import Picture
+from agent.loop.album import Album
+from agent.loop.pictures import Picture, Portrait
 from agent.process.messages import OverlayZone
 from agent.snapshots import Snapshots
-from agent.types import CameraName, FrameRef
+from agent.types import CameraName, Detection, Digest, Event, FrameRef, ModelName, ReleaseId, Track
 
 FRONT, YARD = CameraName("front"), CameraName("yard")
 FRAME = FrameRef(FRONT, 1, 0, 7, 7, 0, 1_764_000_000_123, 640, 480)
+RELEASE = ReleaseId(ModelName("m"), "1.0.0", Digest("d"))
 
 
 class Desk:
@@ -27,10 +29,10 @@ class Desk:
         wish.take(self.outcome)
 
 
-def made(outcome, *cameras: CameraName):
+def made(outcome, *cameras: CameraName, **more):
     desk, sent, clock = Desk(outcome), [], [0]
     names = cameras or (FRONT,)
-    return Snapshots(dict.fromkeys(names, desk), sent.append, now_ns=lambda: clock[0]), desk, sent, clock
+    return Snapshots(dict.fromkeys(names, desk), sent.append, now_ns=lambda: clock[0], **more), desk, sent, clock
 
 
 def settled(deferred):
@@ -81,3 +83,37 @@ def test_cameras_that_come_later_have_pictures_and_those_that_went_have_none():
     assert desk.wishes[-1].zones == (zone,)
     with pytest.raises(CommandError, match="'front' is no camera of this device; it has yard"):
         snapshots.take(CameraSnapshot(camera="front"))
+
+
+def kept_album() -> Album:
+    album = Album(4)
+    seen = Detection(0, "person", 0.9, (1, 2, 3, 4), 17)
+    album.keep(Portrait(FRONT, 17, seen, (0, 0, 9, 9)), Picture(FRAME, 320, 240, 0, b"best"))
+    return album
+
+
+def end_of(track: int, kind: str = "track") -> Event:
+    followed = Track(track, "person", 0.9, 0.9, (1, 2, 3, 4), 0, 0, 0, 0)
+    return Event("1-1", "end", 0, FRONT, RELEASE, followed, kind=kind)
+
+
+def test_the_best_picture_of_a_track_is_published_on_request_whenever_it_was_taken():
+    snapshots, desk, sent, _ = made(Picture(FRAME, 1, 1, 0, b"new"), album=kept_album())
+    answer = snapshots.take(CameraSnapshot(track=17))
+    assert [(one.topic, one.payload) for one in sent] == [("snapshots/front", b"best")]
+    assert (answer.track, answer.label, answer.score, answer.size) == (17, "person", 0.9, (320, 240))
+    assert desk.wishes == []
+    with pytest.raises(CameraError, match="no picture of track 18"):
+        snapshots.take(CameraSnapshot(track=18))
+
+
+def test_if_asked_for_it_is_published_when_the_track_ends():
+    snapshots, _, sent, _ = made(Picture(FRAME, 1, 1, 0, b"new"), album=kept_album(), at_end=True)
+    snapshots.event(end_of(17, "zone"))
+    snapshots.event(end_of(18))
+    assert sent == []
+    snapshots.event(end_of(17))
+    assert [one.payload for one in sent] == [b"best"]
+    quiet, _, sent, _ = made(Picture(FRAME, 1, 1, 0, b"new"), album=kept_album())
+    quiet.event(end_of(17))
+    assert sent == []

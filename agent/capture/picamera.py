@@ -21,6 +21,10 @@ HOW_TO = (
     "packages (python3 -m venv --system-site-packages, or include-system-site-packages = true in its pyvenv.cfg; it "
     "must be of the system's own Python)"
 )
+NUMPY = (
+    "picamera2 does not load beside this NumPy: the system's simplejpeg was built for an older one; install another "
+    "into this environment: pip install simplejpeg"
+)
 WIDTH, HEIGHT, FPS = 1280, 720, 15.0
 _BUFFERS = 3
 _MARGIN_S = 5.0
@@ -102,3 +106,5 @@ def _picamera2() -> Any:
         return importlib.import_module("picamera2").Picamera2
     except ImportError as error:
         raise CameraError(f"{HOW_TO} ({error})") from error
+    except ValueError as error:  # "numpy.dtype size changed": github.com/raspberrypi/picamera2/issues/1211
+        raise CameraError(f"{NUMPY} ({error})") from error

@@ -205,7 +205,7 @@ class DeviceSource(Part):
 
 
 class GstreamerSource(Part):
-    """A GStreamer pipeline, such as a Jetson's CSI camera; OpenCV must have been built with GStreamer."""
+    """A GStreamer pipeline, such as a Jetson's CSI camera; GStreamer's Python bindings must be there."""
 
     kind: Literal["gstreamer"] = key(applies="part", remote=False, description="A GStreamer pipeline.")
     pipeline: Annotated[str, Field(min_length=3, max_length=4096), gstreamer_pipeline] = key(
@@ -822,6 +822,20 @@ class Report(Part):
         ge=0.1,
         le=86_400,
         description="Least time between two updates of a track that only moved or was seen better.",
+    )
+    best_pictures: int = key(
+        32,
+        applies="part",
+        remote=True,
+        ge=0,
+        le=1000,
+        description="Tracks whose best picture is kept in memory for camera/snapshot; 8 MB at most. 0: none is made.",
+    )
+    snapshots: bool = key(
+        False,
+        applies="part",
+        remote=True,
+        description="Publish the best picture of each track when it ends.",
     )
     telemetry_s: float = key(
         10.0, applies="live", remote=True, ge=1, le=3600, description="Time between telemetry messages."

@@ -60,10 +60,12 @@ class DevicePing(Arguments, frozen=True, kw_only=True):
 class CameraSnapshot(Arguments, frozen=True, kw_only=True):
     """``camera/snapshot``: publish the newest frame on ``snapshots/<camera>``; without ``camera`` that of the only one.
 
-    ``boxes``: with what was seen in it. Privacy masks are always in it.
+    ``boxes``: with what was seen in it. ``track``: instead the best picture of this track so far, also after its end,
+    as it is kept (without boxes, at most 640 wide). Privacy masks are always in it.
     """
 
     camera: Name | None = None
+    track: Annotated[int, Meta(ge=0)] | None = None
     boxes: bool = True
     max_width: Annotated[int, Meta(ge=160, le=3840)] = 1280
 

@@ -23,6 +23,11 @@ class Cadence:
         return self._ready or self._interval_ns is None
 
     @property
+    def interval_ns(self) -> int:
+        """Time between two grants at least; 0 where none is bound."""
+        return self._interval_ns or 0
+
+    @property
     def due_ns(self) -> int | None:
         """When :meth:`refill` will help; None where a slot may be granted already."""
         return None if self.ready else self._due_ns

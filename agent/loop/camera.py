@@ -84,11 +84,15 @@ class Camera:
             skipped=self.skipped,
             replaced=self.replaced,
             gated=self.gated,
-            idle_s=None if self.newest_ns is None else max(0.0, (now_ns - self.newest_ns) / NS_PER_S),
+            idle_s=None if self.newest_ns is None else self._idle_s(now_ns, self.newest_ns),
             sights=sights,
             conditions=self.conditions,
             changed_fps=self.changed_fps,
         )
+
+    def _idle_s(self, now_ns: int, newest_ns: int) -> float:
+        """Return how long a frame has been due: one that its bound does not allow yet is not missed."""
+        return max(0.0, (now_ns - newest_ns - self.cadence.interval_ns) / NS_PER_S)
 
 
 class Past:

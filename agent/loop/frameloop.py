@@ -20,7 +20,7 @@ from agent.errors import OutputError
 from agent.loop.farewells import Departed, Farewells
 from agent.loop.intake import CameraPort, Intake
 from agent.loop.order import ATTEMPTS, Flight, Order
-from agent.loop.pictures import Pictures, Wish
+from agent.loop.pictures import Pictures, Portraits, Wish
 from agent.loop.plan import CameraPlan
 from agent.loop.ports import HealthSink, PipelineEvents, Sink
 from agent.loop.records import Cause, PipelineStatistics, SwapSeen
@@ -67,6 +67,7 @@ class FrameLoop:
         seeing: Seeing | None = None,
         plans: Mapping[CameraName, CameraPlan] | None = None,
         departed: Departed = lambda _camera, _remembered: None,
+        portraits: Portraits | None = None,
     ) -> None:
         self.name = name
         self._in_flight = in_flight
@@ -78,7 +79,7 @@ class FrameLoop:
         self._seeing = seeing or Seeing()
         self._intake = Intake(cameras, lossless=lossless, in_flight=in_flight, capture=capture, plans=plans or {})
         self._farewells = Farewells(self._intake, self._seeing, self._forget, departed)
-        self._pictures = Pictures(self._intake, capture, self._forget)
+        self._pictures = Pictures(self._intake, capture, self._forget, portraits)
         self._order: Order[WorkerHandle, Answer] = Order()
         self._switch: Switch[WorkerHandle] = Switch()
         self._shadow = Shadows(Lent(name, self._intake, events, self._forget))

@@ -5,6 +5,10 @@ taken; with boxes the next one that goes to the worker, and it is drawn when its
 that does not come within :data:`PATIENCE_S`). The frame is leased to :data:`READER` from the moment it is chosen until
 capture has answered, or was reaped. Everything here runs on the pipeline's thread; ``take`` of a wish is called there
 exactly once, and must not block.
+
+While nobody asks for a picture, the slot to spare serves the best pictures of tracks (:class:`Portraits`): a frame
+is held on its way to the worker, and drawn if its answer shows that this is worth it. Who asks comes first: a held
+frame is let go, and one that is being drawn delays him by that one picture.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import msgspec
 from agent.clock import NS_PER_S
 from agent.errors import CameraError, LookoutError
 from agent.process.messages import Health, Overlay, OverlayBox, OverlayZone, Render, Rendered
-from agent.types import Box, CameraName, FrameRef, Result
+from agent.types import Box, CameraName, Detection, FrameRef, Result
 
 if TYPE_CHECKING:
     from agent.loop.intake import Intake
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 READER = "picture"
 PATIENCE_S = 3.0
+
+PORTRAIT_WIDTH = 640
+PORTRAIT_BYTES = 128 * 1024
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -54,6 +61,35 @@ class Wish(msgspec.Struct, frozen=True):
     crop: Box | None = None
 
 
+class Portrait(msgspec.Struct, frozen=True):
+    """What a track's best picture is made of: the track as it was seen in one frame, and the part that is shown."""
+
+    camera: CameraName
+    track: int
+    seen: Detection
+    crop: Box
+
+
+class Portraits(Protocol):
+    """Who decides which tracks are worth a picture, and keeps them; must not block."""
+
+    def due(self, camera: CameraName, at_ns: int) -> bool:
+        """Tell whether a frame of this moment may become a picture."""
+        ...
+
+    def choose(self, result: Result) -> Portrait | None:
+        """Return what is worth a picture in a frame, None where nothing is."""
+        ...
+
+    def keep(self, portrait: Portrait, picture: Picture) -> None:
+        """Keep a picture."""
+        ...
+
+    def failed(self, portrait: Portrait) -> None:
+        """Take note that a picture could not be made."""
+        ...
+
+
 class RenderPort(Protocol):
     """What is asked of capture; does not block, and does nothing while capture is down."""
 
@@ -70,29 +106,44 @@ class _Open:
     since_ns: int = 0
     asked: bool = False
     boxes: int = 0
+    portrait: bool = False
 
 
 class Pictures:
     """See the module. ``forget`` takes the rings that are gone with a lease."""
 
-    def __init__(self, intake: Intake, port: RenderPort, forget: Callable[[Iterable[Generation]], None]) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        port: RenderPort,
+        forget: Callable[[Iterable[Generation]], None],
+        portraits: Portraits | None = None,
+    ) -> None:
         self._intake = intake
         self._port = port
         self._forget = forget
+        self._portraits = portraits
         self._open: dict[CameraName, _Open] = {}
+        self._held: dict[CameraName, FrameRef] = {}
+        self._next: dict[CameraName, Wish] = {}
+        """Wishes that wait for a portrait that is being drawn."""
         self._last_request = 0
 
     def ask(self, wish: Wish) -> None:
         """Take a wish on, or refuse it at once."""
         camera = self._intake.cameras.get(wish.camera)
+        open_one = self._open.get(wish.camera)
         if camera is None:
             wish.take(CameraError(f"there is no camera {wish.camera} in this pipeline"))
-        elif wish.camera in self._open:
+        elif open_one is not None and open_one.portrait and wish.camera not in self._next:
+            self._next[wish.camera] = wish
+        elif open_one is not None:
             wish.take(CameraError(f"camera {wish.camera}: a picture of it is being made already; ask again later"))
         elif camera.health != "streaming":
             why = f" ({camera.reason})" if camera.reason else ""
             wish.take(CameraError(f"camera {wish.camera} gives no pictures: it is {camera.health}{why}"))
         else:
+            self._let_go(wish.camera)
             self._last_request += 1
             self._open[wish.camera] = _Open(wish, self._last_request)
 
@@ -121,12 +172,18 @@ class Pictures:
     def sent(self, frame: FrameRef) -> None:
         """Take note that a frame was sent to the worker."""
         one = self._open.get(frame.camera)
-        if one is not None and one.frame is None and one.wish.boxes:
+        if one is None:
+            if self._portraits is not None and frame.camera not in self._held:
+                self._hold(frame, self._portraits)
+        elif one.frame is None and one.wish.boxes:
             one.frame = frame
             self._intake.lease(frame, READER)
 
     def seen(self, result: Result) -> None:
         """Take note of what was seen in a frame."""
+        if self._portraits is not None and result.frame.camera in self._held:
+            self._look(result, self._portraits)
+            return
         one = self._open.get(result.frame.camera)
         if one is None or one.asked or one.frame is None:
             return
@@ -148,19 +205,64 @@ class Pictures:
     def health(self, message: Health) -> None:
         """Give up on a camera that does not stream any more; what capture was asked for it still answers."""
         one = self._open.get(message.camera)
+        if message.state != "streaming":
+            self._let_go(message.camera)
         if one is not None and not one.asked and message.state != "streaming":
             self._end(one, CameraError(f"camera {message.camera} gives no pictures: it is {message.state}"))
 
     def capture_lost(self, camera: CameraName, reason: str) -> None:
         """Give up: who was to draw was reaped."""
+        self._let_go(camera)
         one = self._open.get(camera)
         if one is not None:
             self._end(one, CameraError(f"camera {camera}: {reason}"))
 
     def close(self) -> None:
         """Give all up."""
+        why = "the agent is stopping"
+        for camera in tuple(self._held):
+            self._let_go(camera)
+        for wish in tuple(self._next.values()):
+            wish.take(CameraError(f"camera {wish.camera}: {why}"))
+        self._next.clear()
         for one in tuple(self._open.values()):
-            self._end(one, CameraError(f"camera {one.wish.camera}: the agent is stopping"))
+            self._end(one, CameraError(f"camera {one.wish.camera}: {why}"))
+
+    # --- best pictures of tracks -------------------------------------------------------------------------------------
+
+    def _hold(self, frame: FrameRef, portraits: Portraits) -> None:
+        if portraits.due(frame.camera, frame.at_ns):
+            self._held[frame.camera] = frame
+            self._intake.lease(frame, READER)
+
+    def _look(self, result: Result, portraits: Portraits) -> None:
+        """Draw the held frame where its answer shows that this is worth it; let it go where it was never answered."""
+        camera, held = result.frame.camera, self._held[result.frame.camera]
+        if result.frame.generation == held.generation and result.frame.sequence < held.sequence:
+            return
+        portrait = portraits.choose(result) if result.frame == held else None
+        if portrait is None:
+            self._let_go(camera)
+            return
+        del self._held[camera]
+
+        def take(outcome: Picture | LookoutError) -> None:
+            if isinstance(outcome, LookoutError):
+                portraits.failed(portrait)
+            else:
+                portraits.keep(portrait, outcome)
+
+        wish = Wish(camera, take, boxes=False, max_width=PORTRAIT_WIDTH, max_bytes=PORTRAIT_BYTES, crop=portrait.crop)
+        self._last_request += 1
+        one = self._open[camera] = _Open(wish, self._last_request, frame=held, portrait=True)
+        self._render(one, held, ())
+
+    def _let_go(self, camera: CameraName) -> None:
+        held = self._held.pop(camera, None)
+        if held is not None:
+            self._forget(self._intake.release(held, READER))
+
+    # --- the life of one picture -------------------------------------------------------------------------------------
 
     def _render(self, one: _Open, frame: FrameRef, boxes: tuple[OverlayBox, ...]) -> None:
         wish = one.wish
@@ -184,6 +286,9 @@ class Pictures:
         if one.frame is not None:
             self._forget(self._intake.release(one.frame, READER))
         one.wish.take(outcome)
+        waiting = self._next.pop(one.wish.camera, None)
+        if waiting is not None:
+            self.ask(waiting)
 
 
 def boxes_of(result: Result) -> tuple[OverlayBox, ...]:

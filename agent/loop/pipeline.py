@@ -20,7 +20,7 @@ from agent.clock import NS_PER_S, monotonic_ns
 from agent.loop.eye import Remembered
 from agent.loop.frameloop import FrameLoop
 from agent.loop.intake import CameraPort
-from agent.loop.pictures import Wish
+from agent.loop.pictures import Portraits, Wish
 from agent.loop.plan import CameraPlan
 from agent.loop.ports import HealthSink, Heartbeat, PipelineEvents, Sink
 from agent.loop.records import PipelineStatistics
@@ -55,6 +55,7 @@ class Pipeline:
     ``lossless`` names the cameras whose every frame counts. ``sinks`` get results, ``health_sinks`` changes of a
     camera's state, all on the pipeline's thread. ``seeing`` makes results of answers; it is the pipeline's own.
     ``plans`` say how cameras take part; those without one have every frame looked at, as often as it can be.
+    ``portraits`` keeps the best pictures of tracks.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Pipeline:
         health_sinks: Sequence[HealthSink] = (),
         seeing: Seeing | None = None,
         plans: Mapping[CameraName, CameraPlan] | None = None,
+        portraits: Portraits | None = None,
     ) -> None:
         self.name = name
         self._heartbeat = heartbeat
@@ -88,6 +90,7 @@ class Pipeline:
             seeing=seeing,
             plans=plans,
             departed=self._departed,
+            portraits=portraits,
         )
         self._left: dict[CameraName, Remembered] = {}
         self._left_changed = threading.Condition()
@@ -110,6 +113,7 @@ class Pipeline:
         heartbeat: Heartbeat,
         health_sinks: Sequence[HealthSink],
         seeing: Seeing,
+        portraits: Portraits | None = None,
     ) -> Pipeline:
         """Make a pipeline by its setup; ``seeing`` goes by the same."""
         made = cls(
@@ -124,6 +128,7 @@ class Pipeline:
             health_sinks=health_sinks,
             seeing=seeing,
             plans={camera: one.plan for camera, one in setup.cameras.items()},
+            portraits=portraits,
         )
         made.reconfigure(setup)  # for what is remembered of the cameras; the thread hears it first of all
         return made

@@ -94,7 +94,7 @@ class CameraStatistics(msgspec.Struct, frozen=True):
     """One camera of a pipeline. ``captured`` counts the frames that capture handed over; ``fps`` those delivered.
 
     ``conditions`` say what is wrong with its pictures, ``changed_fps`` is the rate of those that differ from the last.
-    ``idle_s``: time since the newest frame was captured. ``sights``: what became of its boxes of late.
+    ``idle_s``: how long no frame came although one was due. ``sights``: what became of its boxes of late.
 
     ``captured = answered + failed + lost + replaced + gated + (ready or in flight)``; ``skipped`` is ``replaced`` and,
     besides, what capture itself dropped because it held no slot.

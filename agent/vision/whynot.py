@@ -62,7 +62,7 @@ class Sights(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """What is known of a camera. ``health`` and ``reason`` are capture's, ``conditions`` of its pictures.
 
-    ``idle_s``: time since the newest frame, None before the first. ``model``: who serves, None: nobody.
+    ``idle_s``: how long a frame has been due, None before the first. ``model``: who serves, None: nobody.
     """
 
     health: str

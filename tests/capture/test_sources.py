@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib
 import itertools
 import os
 import sys
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 
 from agent.capture import opencv, transport
-from agent.capture.gstreamer import SINK, GstreamerSource, has_gstreamer, whole
 from agent.capture.opencv import DeviceSource, UrlSource
 from agent.capture.pattern import PatternSource
 from agent.capture.picamera import PicameraSource
@@ -89,31 +89,6 @@ def test_a_device_that_refuses_a_size_or_a_format_is_used_as_it_is_and_that_is_s
     assert said.count("capture.wish_refused") == 2
     assert "fourcc" in said
     assert "YUYV" in said
-
-
-# --- GStreamer -------------------------------------------------------------------------------------------------------
-
-
-def test_opencv_without_gstreamer_is_told_apart_and_refused_in_words():
-    assert has_gstreamer("  Video I/O:\n    GStreamer:                   YES (1.20.3)\n")
-    assert not has_gstreamer("    GStreamer:                   NO\n")
-    assert not has_gstreamer("")
-    if has_gstreamer(cv2.getBuildInformation()):
-        pytest.skip("this OpenCV has GStreamer")
-    with pytest.raises(CameraError, match=r"without GStreamer.*--system-site-packages"):
-        GstreamerSource(SourceSpec("gstreamer", "nvarguscamerasrc ! nvvidconv")).open(0)
-
-
-def test_with_gstreamer_the_pipeline_gets_a_sink_that_keeps_only_the_newest(fake_capture, monkeypatch):
-    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GStreamer:   YES (1.20.3)")
-    pipeline = (
-        "nvarguscamerasrc sensor-id=0 ! video/x-raw(memory:NVMM),width=1280 ! nvvidconv ! video/x-raw,format=BGRx"
-    )
-    GstreamerSource(SourceSpec("gstreamer", pipeline)).open(0)
-    (made,) = fake_capture.made
-    assert made.arguments[:2] == (f"{pipeline} ! videoconvert ! {SINK}", cv2.CAP_GSTREAMER)
-    assert whole("videotestsrc ! ") == f"videotestsrc ! videoconvert ! {SINK}"
-    assert whole("videotestsrc ! appsink") == "videotestsrc ! appsink"
 
 
 # --- RTSP's transport ------------------------------------------------------------------------------------------------
@@ -256,3 +231,12 @@ def test_a_pattern_runs_at_its_rate_and_lossless_as_fast_as_it_is_taken(handle, 
     assert (stamps[-1] - stamps[1]) / 1e9 == pytest.approx((len(stamps) - 2) / 40, rel=0.15)
     assert taker.states()[:2] == ["opening", "streaming"]
     handle.close_camera(CAMERA)
+
+
+def test_picamera2_beside_a_newer_numpy_says_what_to_install(monkeypatch):
+    def load(name):
+        raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")
+
+    monkeypatch.setattr(importlib, "import_module", load)
+    with pytest.raises(CameraError, match=r"pip install simplejpeg \(numpy\.dtype size changed"):
+        PicameraSource(SourceSpec("picamera2", "0")).open(0)

@@ -100,7 +100,8 @@ class Barrage:
     def settle(self) -> None:
         """Look that each command had exactly one answer, and that the device is none the worse for it."""
         self.person.wait(lambda: not self.unanswered(), 120)
-        assert self.person.command("device/ping")["ok"]
+        answer = self.person.command("device/ping", id="after the barrage")
+        assert answer["ok"], answer
         self.unanswered()
         assert {number: self.sent[number] for number, count in self._answers.items() if count > 1} == {}
         pid, (memory, count, files) = self.device.pid, self.before

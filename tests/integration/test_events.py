@@ -129,3 +129,38 @@ def test_why_a_camera_reports_nothing_can_be_asked(at_work):
     assert "labels that the pipeline does not report" in answer["result"]["cameras"][CAMERA]["message"]
     shown = device.run("status", "-c", str(device.file))
     assert f"camera {CAMERA} reports nothing: " in shown.stdout
+
+
+def test_the_best_picture_of_a_track_can_be_had_after_its_end_and_comes_by_itself_if_asked_for(watched):
+    device, person = watched
+    ended = person.wait(lambda: lives(person.said(f"events/{CAMERA}")), 60)[0]
+    track = ended[-1]["track"]
+    answer = person.command("camera/snapshot", track=track["id"])
+    assert answer["ok"], answer
+    assert (answer["result"]["track"], answer["result"]["label"]) == (track["id"], track["label"])
+    picture = person.wait_for(person.topic(f"snapshots/{CAMERA}"))[-1]
+    shown = cv2.imdecode(np.frombuffer(picture.payload, np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape[0] < 64, "the part of the frame around it"
+    assert shown[..., 2].max() > 200
+    unknown = person.command("camera/snapshot", track=999_999)
+    assert (unknown["error"]["code"], unknown["error"]["field"]) == ("camera", "args.track")
+
+    device.stop()
+    device.config["report"]["snapshots"] = True
+    device.start()
+    person.wait_for(person.topic(f"snapshots/{CAMERA}"), 2, timeout_s=60)
+
+
+def test_a_snapshot_with_boxes_shows_the_zones(watched):
+    _, person = watched
+    person.wait(lambda: person.said(f"events/{CAMERA}"), 60)
+    person.command("camera/snapshot", boxes=False)
+    plain = person.wait_for(person.topic(f"snapshots/{CAMERA}"))[0]
+    person.wait(lambda: person.command("camera/snapshot")["ok"])
+    drawn = person.wait_for(person.topic(f"snapshots/{CAMERA}"), 2)[1]
+    blue = [
+        int(cv2.imdecode(np.frombuffer(one.payload, np.uint8), cv2.IMREAD_COLOR)[20:, ..., 0].max())
+        for one in (plain, drawn)
+    ]
+    assert blue[0] < 80
+    assert blue[1] > 150, "the border of a zone is light blue, and nothing else is"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from agent.loop.eye import Remembered
 from agent.loop.frameloop import FrameLoop
+from agent.loop.pictures import Portraits
 from agent.loop.plan import CameraPlan
 from agent.loop.records import ServedSample, ShadowPair, SwapSeen
 from agent.loop.results import Reporting
@@ -148,6 +149,7 @@ class Bench:
         in_flight: int = 2,
         seeing: Seeing | None = None,
         plans: Mapping[str, CameraPlan] | None = None,
+        portraits: Portraits | None = None,
     ) -> None:
         self.now_ns = 1_000_000 * MS
         self.capture = FakeCapture()
@@ -169,6 +171,7 @@ class Bench:
             plans={CameraName(camera): plan for camera, plan in (plans or {}).items()},
             seeing=seeing,
             departed=self.departed.__setitem__,
+            portraits=portraits,
         )
         for camera in cameras:
             self.open(camera)

@@ -156,3 +156,12 @@ def test_a_camera_that_comes_back_with_another_size_does_not_wait_for_its_bound(
     bench = Bench(plans={"front": CameraPlan(max_fps=0.01)})
     bench.loop.need_ring(bench.now_ns, CameraName("front"), 32, 24)
     assert bench.write() == 1
+
+
+def test_a_camera_that_is_slow_by_configuration_is_not_called_stale():
+    bench = Bench(plans={"front": CameraPlan(max_fps=0.1)})
+    bench.write()
+    bench.pass_ms(9_000)
+    assert bench.loop.statistics(bench.now_ns).cameras["front"].idle_s == 0.0
+    bench.pass_ms(9_000)
+    assert bench.loop.statistics(bench.now_ns).cameras["front"].idle_s == 8.0

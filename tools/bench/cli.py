@@ -59,6 +59,7 @@ def run_all(shared: Shared = SHARED, out: Out = OUT, as_json: AsJson = False) ->
     memory(shared, out, as_json=as_json)
     still(shared, out, as_json=as_json)
     mqtt(out, as_json=as_json)
+    events(shared, out, as_json=as_json)
 
 
 @app.command()
@@ -171,6 +172,32 @@ def mqtt(
     }
     facts |= {f"- {name}": f"{share:.2%}" for name, share in report.threads.items() if share > 0}
     _show("mqtt", report, facts, out, as_json=as_json)
+
+
+@app.command()
+def events(
+    shared: Shared = SHARED,
+    out: Out = OUT,
+    frames: Annotated[int, typer.Option(min=10, help="frames of plaza.avi")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="times that they are gone through")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what tracks, zones and events cost a frame, in the crowd of plaza.avi and in one twice as dense."""
+    from tools.bench.events import EVENTS_WANTED_MS, events_case  # loads ONNX Runtime into this process
+
+    _check(shared)
+    report = events_case(shared, frames=frames, rounds=rounds, progress=_progress(as_json))
+    facts: dict[str, str] = {}
+    for name, crowd in (("the crowd", report.plain), ("twice as dense", report.dense)):
+        wanted = f" (wanted: {EVENTS_WANTED_MS:g} at 30 objects)" if crowd is report.plain else ""
+        facts |= {
+            f"{name}: boxes and tracks a frame": f"{crowd.rows:.1f} and {crowd.objects:.1f}",
+            f"{name}: a frame, mean": f"{crowd.mean_ms:.2f} ms{wanted}",
+            f"{name}: p50, p95, p99": f"{crowd.p50_ms:.2f}, {crowd.p95_ms:.2f}, {crowd.p99_ms:.2f} ms",
+            f"{name}: events": f"{crowd.events}",
+        }
+    facts["others used"] = f"{report.others_cores:.2f} cores"
+    _show("events", report, facts, out, as_json=as_json)
 
 
 @app.command()

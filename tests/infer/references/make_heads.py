@@ -1,8 +1,8 @@
 """YOLOv5, YOLOv7, NanoDet-Plus, RetinaFace: each project's head and post-processing, on random features of pictures.
 
-None of these projects is on PyPI, so that head and post-processing are restated here in torch after their sources,
-which each function names; the features below the heads are a small random pyramid. Networks are run by torch, not
-exported.
+Head and post-processing are restated here in torch after the projects' sources, which each function names and
+``check_heads`` holds them against; the features below the heads are a small random pyramid. Networks are run by torch,
+not exported.
 """
 
 from __future__ import annotations
