@@ -296,7 +296,7 @@ class Agent:
             snapshot=self._snapshots.take,
             diagnose=lambda args: self._diagnoser.diagnose(args),
             logs=self._asked_logs,
-            restart=self._start_again,
+            restart=self._restart,
             may_restart=lambda: self._steward.loaded.config.remote.restart,
             refuse_managed=self._steward.refuse_managed,
         )
@@ -395,11 +395,6 @@ class Agent:
         """Return all that is subscribed to, and who takes it."""
         own = {self._topics.absolute("desired"): self._steward.desired}
         return {**commands, **own, **self._home_assistant.routes()}
-
-    def _start_again(self, reason: str) -> None:
-        """End and start again, on an order: a change on probation is not to blame for that."""
-        self._steward.plan_restart()
-        self._restart(reason)
 
     def _build_snapshots(self) -> Snapshots:
         watched, zones = rewiring.drawn(self._loaded)

@@ -234,8 +234,9 @@ class FileWatch(FileSystemEventHandler):
         except OSError as error:
             self._tell(error)
             return
-        for emitter in observer.emitters:
-            emitter.name = "lookout-config-events"
+        for thread in threading.enumerate():  # watchdog's own: one of them has no public handle
+            if type(thread).__module__.startswith("watchdog."):
+                thread.name = "lookout-config-events"
 
     def _tell(self, error: OSError) -> None:
         remedy = _INOTIFY_LIMITS.get(error.errno or 0, "changes are taken up at the next start")

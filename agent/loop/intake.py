@@ -127,6 +127,11 @@ class Intake:
         newest = self._rings.newest(name)
         return 0 if newest is None else newest.number
 
+    def drawable(self, frame: FrameRef) -> bool:
+        """Return whether capture has the ring in which the frame lies: it may be asked for a picture of it."""
+        camera, newest = self.cameras.get(frame.camera), self._rings.newest(frame.camera)
+        return camera is not None and camera.writable and newest is not None and newest.number == frame.generation
+
     def drop_ready(self, name: CameraName) -> None:
         """Give up the frames of a camera that are ready: nobody will look at them."""
         camera = self.cameras[name]

@@ -240,7 +240,8 @@ class Pictures:
         camera, held = result.frame.camera, self._held[result.frame.camera]
         if result.frame.generation == held.generation and result.frame.sequence < held.sequence:
             return
-        portrait = portraits.choose(result) if result.frame == held else None
+        drawn = result.frame == held and self._intake.drawable(held)  # else capture would never answer
+        portrait = portraits.choose(result) if drawn else None
         if portrait is None:
             self._let_go(camera)
             return

@@ -84,7 +84,7 @@ class Steward:
         self._now_ns = now_ns
         self._pulse = pulse or NoPulse()
         self._inbox = Inbox()
-        self._stopping = False
+        self._stopping = self._crashed = False
         self._remember_ns: int | None = None
         self._changer = Changer(
             begun_with(chosen),
@@ -109,15 +109,11 @@ class Steward:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; idempotent. A change on probation is undone at the next start, but for a planned restart."""
+        """End; idempotent. A change on probation begins it anew at the next start: a stop in order is no fault."""
         if self._stopping or not self._thread.is_alive():
             return
         self._inbox.post(self._end)
         self._thread.join(STOP_S)
-
-    def plan_restart(self) -> None:
-        """Take note that the agent is to start again: a change on probation begins it anew then."""
-        self._inbox.post(self._plan_restart)
 
     def _begin(self) -> None:
         self._tell()
@@ -129,8 +125,8 @@ class Steward:
 
     def _end(self) -> None:
         self._stopping = True
-
-    def _plan_restart(self) -> None:
+        if self._crashed:
+            return
         try:
             self._changer.plan_restart()
         except StorageError as error:  # the change is then undone at the next start
@@ -209,6 +205,7 @@ class Steward:
                 self._look()
             except Exception:  # the thread's last line: what is half applied must not stay so
                 log.exception("config.crashed")
+                self._crashed = True
                 self._restart("a fault of the agent while it changed its configuration")
 
     def _patience_s(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import free_port
+from tests.conftest import free_port, start_mosquitto
 from tests.integration.device import Device
 from tests.integration.processes import WORKER, children, kill
 
@@ -111,14 +111,15 @@ def test_an_agent_that_starts_on_a_read_only_state_serves_what_it_has(disk, sett
     assert deploy(person, RING[2], "writable")["state"] == "committed"
 
 
-def test_with_broker_and_registry_down_throughout_frames_go_on_over_kills_and_restarts(broker, world):
+def test_with_broker_and_registry_down_throughout_frames_go_on_over_kills_and_restarts(tmp_path, world):
+    broker = start_mosquitto(tmp_path)
     device = world.device(port=broker.port, start=False, **ROOM)
     person = Onlooker(broker.port, device.name)
     device.start()
     person.deployed_first(RING[0])
     person.close()
     device.stop()
-    device.config["mqtt"]["port"] = free_port()
+    broker.kill()
     device.config["registry"]["url"] = f"http://127.0.0.1:{free_port()}"
     device.start()
     goes_on(device, RING[0])

@@ -175,7 +175,12 @@ def test_every_command_whatever_it_is_gets_exactly_one_answer_and_leaves_nothing
         assert db.execute("SELECT count(*) FROM commands").fetchone()[0] <= KEEP
     assert threading.active_count() <= threads
     assert open_files() <= files
-    assert {"ok", "bad_json", "bad_version", "bad_argument", "unknown_verb", "retained"} <= set(codes), codes
+    rare = (
+        {"bad_version", "retained", "expired", "bad_response_topic", "id_reused", "too_large"}
+        if count > 1000
+        else set()
+    )
+    assert {"ok", "bad_json", "bad_argument", "unknown_verb"} | rare <= set(codes), codes
 
 
 def open_files() -> int:

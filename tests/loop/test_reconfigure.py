@@ -7,6 +7,7 @@ import os
 import msgspec
 import pytest
 
+from agent.loop.album import Album
 from agent.loop.eye import Remembered, SeeingSettings
 from agent.loop.plan import CameraPlan
 from agent.loop.results import Reporting
@@ -329,3 +330,23 @@ def test_a_pipeline_that_ends_hands_every_worker_back_once():
     assert sorted(worker.name for worker in bench.events.retired_workers) == ["worker-1", "worker-2", "worker-3"]
     assert {worker.listener for worker in (previous, current, shadow)} == {None}
     bench.loop.close()
+
+
+def test_no_picture_is_asked_of_a_camera_that_was_closed_and_none_keeps_its_memory():
+    album = Album(8)
+    seeing = settings()
+    bench = Bench(("front", "back"), in_flight=1, portraits=album, seeing=Seeing(seeing))
+    worker = FakeWorker("worker-1")
+    bench.swap(worker)
+    seen = rows((10, 10, 30, 40, 0.9, 0))
+    bench.write("front")
+    bench.answer(worker, detections=seen)
+    bench.pass_ms(2000)
+    bench.write("front", 2)  # one frame is with the worker, one is ready: both are answered, and nobody draws them
+    bench.close_camera("front")
+    bench.reconfigure(["back"], in_flight=1, seeing=seeing)
+    bench.answer(worker, 1, seen)
+    bench.answer(worker, 1, seen)
+    assert bench.capture.renders == []
+    assert bench.departed.keys() == {FRONT}
+    assert {one.camera for one in bench.loop._intake.generations()} == {BACK}

@@ -125,11 +125,24 @@ class House:
         return self.steward
 
     def stop(self) -> None:
-        """End it as a kill would: what is on the disk is all that stays."""
+        """End it in order."""
         self.steward.stop()
         self.record.close()
 
+    def kill(self) -> None:
+        """End it as a kill would: what is on the disk at this moment is all that stays."""
+        files = {path: path.read_bytes() for path in self.record.database.path.parent.glob("config.db*")}
+        self.stop()
+        for path, content in files.items():
+            path.write_bytes(content)
+
     def restart(self) -> Steward:
+        """Kill it, and start it again."""
+        self.kill()
+        return self.start()
+
+    def begin_again(self) -> Steward:
+        """Stop it in order, and start it again."""
         self.stop()
         return self.start()
 

@@ -220,11 +220,10 @@ def test_a_kept_change_outlives_restarts(house):
     assert house.reported.state == "committed"
 
 
-def test_a_planned_restart_begins_the_probation_anew(house):
+def test_a_stop_in_order_begins_the_probation_anew(house):
     answer = house.patch(RISKY)
     house.pass_s(30)
-    house.steward.plan_restart()
-    house.restart()
+    house.begin_again()
     assert house.reported.state == "probation"
     house.parts.obeys()
     house.pass_s(61)
@@ -238,8 +237,7 @@ def test_a_device_id_proves_itself_after_the_restart_and_goes_back_with_another_
     house.pass_s(120)
     assert house.reported.state == "probation", "nothing to judge before the restart"
     assert house.patch(CALM).code == "busy"
-    house.steward.plan_restart()
-    house.restart()
+    house.begin_again()
     assert applied(house).device.id == "castle"
     house.pass_s(61)
     assert until(lambda: house.parts.restarts)
