@@ -133,7 +133,7 @@ def record_in(state: Path, file: Path, stack: ExitStack) -> ConfigRecord:
     if not (state / RECORD_NAME).exists():
         prepare(places(os.environ, load(file, os.environ)))
     stack.enter_context(StateLock(state / LOCK_NAME))
-    record = ConfigRecord(state / RECORD_NAME)
+    record = ConfigRecord(state / RECORD_NAME, boot_id=boot_id())
     stack.callback(record.close)
     return record
 

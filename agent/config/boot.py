@@ -1,10 +1,11 @@
 """What runs at a start of the agent: the file, or the last good one. Never without a configuration once there was one.
 
-In this order: a change whose probation was cut off by the agent's end is undone; one that waited for a planned restart
-goes on probation now. Then the file on the disk is looked at: bytes that are not those in force are an edit made while
-the agent was off, taken if they are right, and on probation if they touch what :mod:`agent.config.guarded` says. Bytes
-that are wrong, or that were refused before, are left where they lie, never rewritten: the last good ones run, and the
-reason is told in ``notes``. Only the first start ever, and a file at another path, must be right.
+In this order: a change whose probation was cut off by the agent's end is undone; one that waited for a planned restart,
+or that was cut off by the end of the whole host (not too often), goes on probation now. Then the file on the disk is
+looked at: bytes that are not those in force are an edit made while the agent was off, taken if they are right, and on
+probation if they touch what :mod:`agent.config.guarded` says. Bytes that are wrong, or that were refused before, are
+left where they lie, never rewritten: the last good ones run, and the reason is told in ``notes``. Only the first start
+ever, and a file at another path, must be right.
 
 The record is written before anything is returned. Where it cannot be written, what was good goes on. Nothing is logged
 here, because logs are not set up yet, and nothing of a file's text is in what is told. Called once, on the main thread,
@@ -143,7 +144,7 @@ class _Boot:
         if standing is None:
             return None
         resume: Resume | None = None
-        if change is not None and change.planned_restart:
+        if change is not None and (change.planned_restart or change.cut_by_reboot(self._record.boot_id)):
             resume = self._begun_again(standing, change)
         if change is not None and resume is None:
             standing = self._undone(standing, change, self._reverted or CUT_OFF)
@@ -158,7 +159,7 @@ class _Boot:
         try:
             text = self._record.text(standing.file)
             after = compose(self._path, self._environ, text or b"", standing.overlay).loaded
-            self._record.plan_restart(False)
+            self._record.begin_again()
         except (ConfigError, ConfigRefused, StorageError) as error:
             self._reverted = f"the change could not be put in force at this start: {error.message}"
             return None

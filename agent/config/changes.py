@@ -14,6 +14,9 @@ from agent.config.confirm import Vitals
 from agent.config.desired import Overlay
 
 Kind = Literal["first", "file", "patch", "desired", "revert"]
+MOST_REBOOTS = 3
+"""Ends of the host in a probation after which the change is undone: it may be the cause of them."""
+
 Outcome = Literal["kept", "probation", "undone"]
 
 
@@ -41,7 +44,8 @@ class Change(msgspec.Struct, frozen=True):
     """A change on probation, and what holds again where it is undone.
 
     ``before``: how the device did just before. ``planned_restart``: it begins with the next start of the agent, which
-    is then no sign that anything went wrong.
+    is then no sign that anything went wrong. ``boot_id``: the boot of the kernel on which it began; ``reboots``: how
+    often it was cut off by the end of one.
     """
 
     revision: int
@@ -53,6 +57,12 @@ class Change(msgspec.Struct, frozen=True):
     needs_confirm: bool = False
     planned_restart: bool = False
     before: Vitals | None = None
+    boot_id: str = ""
+    reboots: int = 0
+
+    def cut_by_reboot(self, boot_id: str) -> bool:
+        """Tell whether the host went down meanwhile (a mains cut, say), and not too often to go on for that."""
+        return bool(self.boot_id and boot_id) and self.boot_id != boot_id and self.reboots < MOST_REBOOTS
 
 
 class Past(msgspec.Struct, frozen=True):

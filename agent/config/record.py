@@ -45,9 +45,10 @@ _T = TypeVar("_T")
 
 
 class ConfigRecord:
-    """The durable record; see the module."""
+    """The durable record; see the module. ``boot_id``: the kernel's, empty where it tells none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, boot_id: str = "") -> None:
+        self.boot_id = "" if boot_id == "unknown" else boot_id
         _make_private(path)
         self.database = Database(path, MIGRATIONS)
         _make_private(path)  # a new one may have taken the place of a damaged one
@@ -147,7 +148,7 @@ class ConfigRecord:
             if trial is not None:
                 pending = Change(
                     standing.revision, at_ms, who, kind, paths[:MAX_PATHS], previous,
-                    trial.needs_confirm, trial.planned_restart, trial.before,
+                    trial.needs_confirm, trial.planned_restart, trial.before, self.boot_id,
                 )  # fmt: skip
                 _put(db, "pending", pending)
             if kind == "file":
@@ -211,17 +212,22 @@ class ConfigRecord:
         with self.database.transaction() as db:
             _put(db, "vitals", vitals)
 
-    def plan_restart(self, planned: bool = True) -> None:
-        """Note that the agent ends on purpose: the change on probation begins anew at the next start.
-
-        ``planned`` False takes it back, which is the first thing that start does. Nothing is done without a change on
-        probation.
-        """
+    def plan_restart(self) -> None:
+        """Note that the agent ends on purpose: the change on probation, if any, begins anew at the next start."""
         pending = self.pending
-        if pending is None or pending.planned_restart == planned:
-            return
+        if pending is not None and not pending.planned_restart:
+            self._put_pending(msgspec.structs.replace(pending, planned_restart=True))
+
+    def begin_again(self) -> None:
+        """Note that the change on probation begins anew with this start, which the next one may not do by itself."""
+        pending = _must(self.pending, "no change is on probation")
+        reboots = pending.reboots + (0 if pending.planned_restart else 1)
+        again = msgspec.structs.replace(pending, planned_restart=False, boot_id=self.boot_id, reboots=reboots)
+        self._put_pending(again)
+
+    def _put_pending(self, change: Change) -> None:
         with self.database.transaction() as db:
-            _put(db, "pending", msgspec.structs.replace(pending, planned_restart=planned))
+            _put(db, "pending", change)
 
     def _get(self, key: str, kind: type[_T]) -> _T | None:
         with self.database.reading() as db:

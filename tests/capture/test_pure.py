@@ -140,7 +140,7 @@ def test_rings_are_meant_for_the_process_that_asked(book):
 def test_a_camera_is_open_once(book):
     with pytest.raises(ProgrammingError, match="gate"):
         book.add(CAMERA, SPEC, "other")
-    assert book.remove(CAMERA)
-    assert not book.remove(CAMERA)
+    assert book.remove(CAMERA, told=True)
+    assert not book.remove(CAMERA, told=False)
     assert book.note(Health(CAMERA, "opening")) is None
     assert len(book) == 0

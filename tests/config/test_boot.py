@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.config.boot import CUT_OFF, Chosen, choose
-from agent.config.changes import Trial, digest_of
+from agent.config.changes import MOST_REBOOTS, Trial, digest_of
 from agent.config.confirm import CameraVitals, Vitals
 from agent.config.desired import Overlay
 from agent.config.record import ConfigRecord
@@ -503,3 +504,53 @@ class Boots(RuleBasedStateMachine):
 
 TestBoots = Boots.TestCase
 TestBoots.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+
+
+def test_a_host_that_goes_down_in_a_probation_begins_it_anew_but_not_for_ever(tmp_path):
+    file = tmp_path / "agent.yaml"
+    start = {
+        "schema": 1,
+        "cameras": {"gate": {"source": {"kind": "pattern"}}},
+        "pipelines": {"a": {"cameras": ["gate"]}},
+    }
+    file.write_text(json.dumps(start))
+    environ = {"HOME": str(tmp_path)}
+
+    def boot(boot_id: str) -> Chosen:
+        return choose(file, environ, lambda state: ConfigRecord(state / "config.db", boot_id=boot_id))
+
+    (tmp_path / ".local/state/lookout").mkdir(parents=True)
+    boot("one").record.close()
+    start["cameras"]["gate"]["max_fps"] = 2
+    file.write_text(json.dumps(start))
+    found = boot("one")
+    for number in range(MOST_REBOOTS):
+        assert found.loaded.config.cameras["gate"].max_fps == 2
+        assert found.resume is not None
+        found.record.close()
+        found = boot(f"after cut {number}")
+    assert found.resume is not None
+    found.record.close()
+    found = boot("once more")
+    assert found.loaded.config.cameras["gate"].max_fps is None
+    assert found.reverted
+    found.record.close()
+
+
+def test_a_kill_on_the_same_boot_is_not_taken_for_a_mains_cut(tmp_path):
+    file = tmp_path / "agent.yaml"
+    start = {
+        "schema": 1,
+        "cameras": {"gate": {"source": {"kind": "pattern"}}},
+        "pipelines": {"a": {"cameras": ["gate"]}},
+    }
+    file.write_text(json.dumps(start))
+    (tmp_path / ".local/state/lookout").mkdir(parents=True)
+    for fps in (None, 2, 2):
+        start["cameras"]["gate"]["max_fps"] = fps
+        file.write_text(json.dumps(start))
+        found = choose(
+            file, {"HOME": str(tmp_path)}, lambda state: ConfigRecord(state / "config.db", boot_id="the same")
+        )
+        found.record.close()
+    assert found.loaded.config.cameras["gate"].max_fps is None

@@ -131,8 +131,9 @@ def test_a_planned_restart_is_remembered_and_taken_back(record: ConfigRecord) ->
     record = again(record)
     assert record.pending is not None
     assert record.pending.planned_restart
-    record.plan_restart(False)
+    record.begin_again()
     assert not record.pending.planned_restart
+    assert record.pending.reboots == 0
 
 
 def test_a_file_that_means_the_same_is_no_revision(record: ConfigRecord) -> None:
@@ -221,6 +222,7 @@ def test_an_older_agents_record_is_left_readable(record: ConfigRecord) -> None:
     assert set(msgspec_keys(standing)) == {"revision", "overlay", "file"}
     assert set(msgspec_keys(pending)) == {
         "revision", "at_ms", "who", "kind", "paths", "previous", "needs_confirm", "planned_restart", "before",
+        "boot_id", "reboots",
     }  # fmt: skip
 
 

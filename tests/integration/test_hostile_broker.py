@@ -51,7 +51,7 @@ class Siege:
     def send(self, topic, payload, **options) -> None:
         self.broker.publish(self.root + topic, payload, **options)
 
-    def command(self, verb, args=None, **envelope):
+    def command(self, verb, args=None, *, patience_s=PATIENCE_S, **envelope):
         """Send a command and return its answer."""
         result, identity = f"{self.root}result/{verb}", f"siege-{next(self._ids)}"
         mark, since = f'"id":"{identity}","ok":'.encode(), len(self.broker.seen)
@@ -61,7 +61,7 @@ class Siege:
             mine = (m.payload for m in self.broker.seen[since:] if m.topic == result and mark in m.payload)
             return next(map(json.loads, mine), None)
 
-        return self.broker.wait(answer, PATIENCE_S)
+        return self.broker.wait(answer, patience_s)
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
@@ -82,11 +82,15 @@ class Siege:
         now = self.in_force()
         return [name for name in now if now[name] != self.config.get(name)]
 
+    def company(self) -> set[str | None]:
+        """What runs beside the agent."""
+        return {process.module for process in family(self.pid) if process.pid != self.pid}
+
     def must_hold(self) -> None:
         """It sees, with the signed model, as the same process, with no other beside it, and grew no fatter."""
         self.device.wait_serving(shelf.TINY)
         assert self.device.pid == self.pid
-        assert {process.module for process in family(self.pid) if process.pid != self.pid} <= OURS
+        until(lambda: self.company() <= OURS, 5, lambda: f"beside it run {self.company()}")  # one may just begin
         if self.broker.connected:
             assert self.changed() == []
         assert (pss_bytes(self.pid) - self.memory) / 1e6 < MORE_MB
@@ -338,9 +342,14 @@ def test_home_assistant_may_be_born_a_hundred_times(siege):
 
 
 def back(siege, connections):
-    """Wait until the device has connected anew, and answers."""
+    """Wait until the device has connected anew, and answers, be it at a second attempt."""
     siege.broker.wait(lambda: siege.broker.connections > connections, 60)
-    assert siege.command("device/ping")["ok"]
+
+    def answers():
+        with contextlib.suppress(OSError, AssertionError):  # it was sent on a connection that had just ended
+            return siege.command("device/ping", patience_s=10)["ok"]
+
+    until(answers, 60)
 
 
 NO_MQTT = {
@@ -382,12 +391,11 @@ def test_packets_of_a_megabyte_cost_a_refusal_or_a_connection(siege):
 def test_messages_that_it_never_completes_do_not_fill_the_memory(siege):
     """QoS 2 was not asked for: a broker that begins three hundred deliveries of it and ends none."""
     connections = siege.broker.connections
-    try:
+    with contextlib.suppress(OSError):  # it hangs up at the first
         for _ in range(300):
             siege.send("cmd/device/ping", b"x" * 900_000, qos=2)
-    except OSError:
-        back(siege, connections)
-    assert siege.command("device/ping")["ok"]
+    siege.broker.drop()
+    back(siege, connections)
 
 
 def test_a_flood_of_ten_thousand_commands_is_worked_off_while_frames_go_on(siege):

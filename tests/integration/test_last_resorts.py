@@ -31,7 +31,7 @@ def test_a_candidate_sees_live_frames_beside_current_before_it_serves(at_work):
     assert shadow["latency_ratio"] > 0
     assert report["receipt"]["lost"] == 0
     person.sees(shelf.NEWER)
-    assert len(children(device.pid, WORKER)) == 1
+    until(lambda: len(children(device.pid, WORKER)) == 1, 10, lambda: "the former worker is left")
 
 
 def test_a_candidate_that_sees_something_else_is_refused_before_the_swap(at_work, shop, tmp_path: Path):

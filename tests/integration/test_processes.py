@@ -19,7 +19,7 @@ FORBIDDEN = {
 NEEDED = {"agent": "paho", "capture": "cv2", "worker": "onnxruntime", "fetch": "tuf"}
 """Proof that the look saw the process at work."""
 
-DEPLOYMENTS = 20
+DEPLOYMENTS = 10
 
 
 def told_by(device, pid: int) -> tuple[set[str], list[str]]:
@@ -97,7 +97,7 @@ def test_every_thread_of_the_agent_is_ours_by_name(spied):
     assert abs(native - len(threads)) <= 1, "no native library runs threads of its own in the agent"
 
 
-def test_twenty_deployments_leave_no_descriptor_no_process_and_no_thread_behind(spied):
+def test_ten_deployments_leave_no_descriptor_no_process_and_no_thread_behind(spied):
     device, person, _ = spied
     person.deployed(shelf.NEWER)
     before = settled(device)

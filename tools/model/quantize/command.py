@@ -270,7 +270,8 @@ def _dynamic(model: Path, output: Path, keep_float: Any, *, per_channel: bool, a
         f"{found.path}: {found.kind} model, {found.quantized} operators in dynamic INT8; "
         f"{found.float_bytes / 1e6:.1f} to {found.int8_bytes / 1e6:.1f} MB, "
         f"{found.latency.speed_up:.2f} times as fast, "
-        f"outputs within {found.relative_error:.2%} of float's on random inputs",
+        f"outputs within {found.relative_error:.2%} of float's on random inputs"
+        f"{', weights in seven bits, which fit this processor better' if found.reduced_range else ''}",
         markup=False,
     )
     if found.latency.speed_up < 1:
