@@ -9,7 +9,7 @@ HOME_ASSISTANT_VENV ?= .venv-homeassistant
 HOME_ASSISTANT_PYTHON ?= python3.13
 PYTEST_ARGS ?=
 # Files are shared out among as many processes: most tests wait for real brokers and devices.
-JOBS       ?= 2
+JOBS       ?= 3
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
 

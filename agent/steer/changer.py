@@ -142,13 +142,15 @@ class Changer:
         log.info("config.changes", revision=standing.revision, kind=proposal.kind, who=proposal.who, paths=paths)
         self._running = Running(was, plan.for_restart, vitals)
         went_back = proposal.kind == "revert" and standing.file != was.digest
-        self._set(
-            loaded=proposal.loaded, text=proposal.text, digest=standing.file, overlay=proposal.overlay,
+        self.now = replace(
+            self.now, loaded=proposal.loaded, text=proposal.text, digest=standing.file, overlay=proposal.overlay,
             revision=standing.revision, state="probation", reason="", errors=proposal.notes, refused=None,
             pending=pending_of(proposal, plan, standing.revision, self._now_ms()) if plan.whole.on_probation else None,
             file="" if proposal.kind == "file" else went_back_to(standing.revision) if went_back else was.file,
             restart_needed=waiting_for_restart(self._booted, proposal.loaded, was.restart_needed),
         )  # fmt: skip
+        if plan.whole.on_probation:  # else it is told once it holds
+            self._tell()
 
     def _apply(self, before: Loaded, after: Loaded) -> None:
         try:

@@ -255,7 +255,7 @@ def test_any_bytes_give_a_configuration_or_its_problems(tmp_path: Path, data: by
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(tree=st.dictionaries(names, trees, max_size=6))
 def test_any_tree_gives_a_configuration_or_its_problems(tmp_path: Path, tree: dict[str, object]) -> None:

@@ -17,7 +17,13 @@ LASTING = {"probation": {"frames": 5, "seconds": 1}}
 """A probation long enough to be killed in, short enough to be waited for."""
 
 
-@pytest.mark.parametrize("state", ["resolving", "fetching", "verifying", "trial", "probation", "committed"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "fetching", "trial", "probation",
+        *(pytest.param(state, marks=pytest.mark.faults) for state in ("resolving", "verifying", "committed")),
+    ],
+)  # fmt: skip
 def test_killed_as_soon_as_a_state_is_reported_a_good_model_serves_and_the_deployment_ends_well(state, at_work):
     device, person = at_work(deploy=LASTING)
     since = person.deploy(shelf.NEWER)

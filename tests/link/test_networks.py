@@ -111,6 +111,7 @@ def test_a_broker_that_slept_is_there_again_when_it_wakes(
     watcher.wait(lambda: len(set(numbers(watcher))) == 50)
 
 
+@pytest.mark.faults
 def test_a_narrow_link_is_not_given_up_while_it_takes_something(
     link: Any, mosquitto: Any, proxy: Any, operator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
