@@ -51,6 +51,7 @@ from agent.supervise.heartbeat import Heartbeat, Heartbeats
 from agent.supervise.local import LocalServer
 from agent.supervise.lock import StateLock
 from agent.supervise.notify import Notifier
+from agent.supervise.readiness import Readiness
 from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
 from agent.telemetry.probes import Probes, host_probes
@@ -77,7 +78,7 @@ def run(loaded: Loaded) -> int:
         stack.enter_context(StateLock(folders.lock))
         agent = Agent(loaded, folders, notifier, stack)
         agent.start()
-        number = stop.wait()
+        number = stop.wait(agent.reload if notifier.heard else None)
         log.info("agent.stopping", signal=number.name)
         notifier.stopping()
     log.info("agent.stopped")
@@ -103,6 +104,9 @@ class Agent:
         self._stack = stack
         self._started_ns = monotonic_ns()
         self._beats = Heartbeats(monotonic_ns)
+        self._readiness = Readiness(
+            notifier, summary=self._line, problems=self._problems, pulse=self._beat("readiness")
+        )
         self._device = device_id(loaded, folders.state)
         self._topics = Topics(self._config.mqtt.prefix, self._device)
 
@@ -164,7 +168,7 @@ class Agent:
             cache=OptimisedCache(self._folders.state / "cache", runtime=runtime, host=host_key()),
             beat=self._beat("deployer"),
             clock_doubt=self._clock.doubt,
-            on_safe_mode=lambda why: self._notifier.status(self._line(why)),
+            on_safe_mode=self._readiness.changed,
         )
 
     def _build_pipeline(self, name: str) -> Pipeline:
@@ -176,7 +180,7 @@ class Agent:
             in_flight=section.in_flight,
             capture=self._capture,
             events=self._deployer,
-            sinks=self._announcer.sinks,
+            sinks=(*self._announcer.sinks, self._readiness.seen),
             health_sinks=self._announcer.health_sinks,
             heartbeat=self._beat(f"pipeline-{name}"),
             seeing=Seeing(settings.seeing_settings(self._config, name), next_id=self._event_id, tell=self._happened),
@@ -319,12 +323,19 @@ class Agent:
             )
         )
         self._begin(Watchdog(self._beats, self._notifier))
-        self._notifier.ready(self._line(self._deployer.safe_mode))
+        self._begin(self._readiness)
 
-    def _line(self, safe_mode: str | None) -> str:
-        """Return what systemd shows in a line."""
-        line = f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines"
-        return f"{line}; {safe_mode}" if safe_mode else line
+    def reload(self) -> None:
+        """Look at the configuration file again."""
+        log.info("agent.reload", file=str(self._loaded.file))
+
+    def _line(self) -> str:
+        """Return what systemd shows in a line, where all is well."""
+        return f"{len(self._config.cameras)} cameras, {len(self._config.pipelines)} pipelines"
+
+    def _problems(self) -> tuple[str, ...]:
+        """Return what it shows besides, where not: hanging loops, and all that is degraded."""
+        return (*(f"{name} hangs" for name in self._beats.late()), *overview.degraded(self._readings.take()))
 
     def _status(self) -> object:
         return overview.status(self._identity, self._readings.take())
