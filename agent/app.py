@@ -77,6 +77,7 @@ from agent.supervise.heartbeat import Heartbeat, Heartbeats
 from agent.supervise.local import LocalServer
 from agent.supervise.lock import StateLock
 from agent.supervise.notify import Notifier
+from agent.supervise.readiness import Readiness
 from agent.supervise.restart import start_again
 from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
@@ -111,7 +112,7 @@ def run(file: Path) -> int:
         notifier = Notifier.from_environ(os.environ)
         agent = Agent(chosen, folders, notifier, stack, logs=logs, restart=stop.restart)
         agent.start()
-        number = stop.wait()
+        number = stop.wait(agent.reload if notifier.heard else None)
         if number is None:
             log.warning("agent.restarting", reason=stop.reason)
             notifier.restarting()
@@ -170,6 +171,9 @@ class Agent:
         self._stack = stack
         self._started_ns = monotonic_ns()
         self._beats = Heartbeats(monotonic_ns)
+        self._readiness = Readiness(
+            notifier, summary=self._line, problems=self._problems, pulse=self._beat("readiness")
+        )
         self._device = device_id(loaded, folders.state)
         self._topics = Topics(self._config.mqtt.prefix, self._device)
 
@@ -254,7 +258,7 @@ class Agent:
             cache=OptimisedCache(self._folders.state / "cache", runtime=runtime, host=host_key()),
             beat=self._beat("deployer"),
             clock_doubt=self._clock.doubt,
-            on_safe_mode=lambda why: self._notifier.status(self._line(why)),
+            on_safe_mode=self._readiness.changed,
         )
 
     def _build_pipeline(self, name: PipelineName, setup: PipelineSetup) -> Pipeline:
@@ -263,7 +267,7 @@ class Agent:
             setup,
             capture=self._capture,
             events=self._deployer,
-            sinks=self._announcer.sinks,
+            sinks=(*self._announcer.sinks, self._readiness.seen),
             health_sinks=self._announcer.health_sinks,
             heartbeat=self._beat(f"pipeline-{name}"),
             seeing=Seeing(setup.seeing, next_id=self._event_id, tell=self._happened),
@@ -378,7 +382,7 @@ class Agent:
 
     def _settled(self) -> None:
         """Say what the device is now."""
-        self._notifier.status(self._line(self._deployer.safe_mode))
+        self._readiness.changed(None)
         self._announcer.changed()
 
     def _vitals(self) -> Vitals:
@@ -541,13 +545,21 @@ class Agent:
     def _begin_reporting(self) -> None:
         self._begin(self._reporter)
         self._begin(Watchdog(self._beats, self._notifier))
-        self._notifier.ready(self._line(self._deployer.safe_mode))
+        self._begin(self._readiness)
 
-    def _line(self, safe_mode: str | None) -> str:
-        """Return what systemd shows in a line."""
+    def reload(self) -> None:
+        """Look at the configuration file again."""
+        log.info("agent.reload", file=str(self._loaded.file))
+        self._steward.file_changed()
+
+    def _line(self) -> str:
+        """Return what systemd shows in a line, where all is well."""
         config = self._steward.loaded.config
-        line = f"{len(config.cameras)} cameras, {len(config.pipelines)} pipelines"
-        return f"{line}; {safe_mode}" if safe_mode else line
+        return f"{len(config.cameras)} cameras, {len(config.pipelines)} pipelines"
+
+    def _problems(self) -> tuple[str, ...]:
+        """Return what it shows besides, where not: hanging loops, and all that is degraded."""
+        return (*(f"{name} hangs" for name in self._beats.late()), *overview.degraded(self._readings.take()))
 
     def _status(self) -> object:
         return overview.status(self._identity, self._readings.take())

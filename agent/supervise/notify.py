@@ -26,6 +26,8 @@ class Notifier:
     def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
         self._address = _socket_name(address) if address else None
         self.watchdog_s = watchdog_s
+        self.said = ""
+        """The newest status line."""
         self._failed = False
 
     @classmethod
@@ -36,12 +38,19 @@ class Notifier:
         watched = usec.isdecimal() and int(usec) > 0 and environ.get("WATCHDOG_PID", own) == own
         return cls(environ.get("NOTIFY_SOCKET"), int(usec) / 1_000_000 if watched else None)
 
+    @property
+    def heard(self) -> bool:
+        """Whether a service manager listens."""
+        return self._address is not None
+
     def ready(self, status: str) -> bool:
         """Tell that the agent does its work from now on."""
+        self.said = status
         return self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, status: str) -> bool:
         """Tell in a line how things stand; ``systemctl status`` shows it."""
+        self.said = status
         return self._send(f"STATUS={_line(status)}")
 
     def alive(self) -> bool:

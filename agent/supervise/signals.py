@@ -1,4 +1,6 @@
-"""How the agent is told to end: SIGTERM and SIGINT, whichever thread the kernel gives them to, or to start again.
+"""How the agent is told to stop (SIGTERM, SIGINT), to reload (SIGHUP), or to start again.
+
+Signals count whichever thread the kernel gives them to.
 
 An event set by a Python signal handler is not enough: the handler runs on the main thread, and a main thread that waits
 on a lock is not woken when the kernel has delivered the signal to another one. The wake-up descriptor is written to by
@@ -9,10 +11,13 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RESTART = 0
 """Written where a signal's number would be: there is no signal 0."""
+RELOAD_SIGNAL = signal.SIGHUP
+"""Look at the configuration file again: ``systemctl reload``."""
 
 
 class StopSignals:
@@ -25,7 +30,7 @@ class StopSignals:
         self.reason = ""
         """Why :meth:`restart` was called."""
         signal.set_wakeup_fd(told_by.fileno(), warn_on_full_buffer=False)
-        for number in STOP_SIGNALS:
+        for number in (*STOP_SIGNALS, RELOAD_SIGNAL):
             signal.signal(number, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # one that came while the agent started again
 
@@ -34,13 +39,19 @@ class StopSignals:
         self.reason = reason
         self._told_by.send(bytes((RESTART,)))
 
-    def wait(self) -> signal.Signals | None:
-        """Return the first of the signals, also one that came before; None: start again. Others are passed over."""
+    def wait(self, reload: Callable[[], None] | None = None) -> signal.Signals | None:
+        """Return the first of the signals, also one that came before; None: start again. Others are passed over.
+
+        For each :data:`RELOAD_SIGNAL`, ``reload`` is called here, on this thread. Without it that signal means what it
+        does to a program in a terminal that was closed: stop.
+        """
         while True:
             number = self._told.recv(1)[0]
             if number == RESTART:
                 return None
-            if number in STOP_SIGNALS:
+            if number == RELOAD_SIGNAL and reload is not None:
+                reload()
+            elif number in (*STOP_SIGNALS, RELOAD_SIGNAL):
                 return signal.Signals(number)
 
     def may_start_again(self) -> bool:

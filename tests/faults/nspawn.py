@@ -28,6 +28,7 @@ from tests.integration.processes import look, until
 BOOT_S = 40.0
 UNIT = "lookout.service"
 TARGET = "rig.target"
+AROUND = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 HOMES = ("/home/", "/root/", "/run/user/")
 TEMPORARY = ("/tmp/", "/var/tmp/")
 """What ``ProtectHome=`` and ``PrivateTmp=`` hide: a checkout or an interpreter there is bound into the unit's view."""
@@ -51,6 +52,8 @@ class Machine:
                 pytest.skip(f"{program} is absent: apt-get install systemd-container util-linux")
         self.folder = folder
         self.upper, self.console = folder / "upper", folder / "console.log"
+        self.binds: list[str] = []
+        """What of the host it sees besides, read-only: a path, or ``path:path in the machine``."""
         for name in ("upper", "work", "root"):
             (folder / name).mkdir(parents=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,16 +91,18 @@ class Machine:
         lines += [f"BindReadOnlyPaths={path}" for path in hidden]
         self.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
         self.write(f"/etc/systemd/system/{unit.name}.d/rig.conf", "\n".join(lines) + "\n" + drop_in)
-        self.write(
-            f"/etc/systemd/system/{TARGET}",
-            f"[Unit]\nDescription=What the test asks for\nRequires=sysinit.target\nWants={unit.name}\n",
-        )
+        self.wants(unit.name)
+
+    def wants(self, *units: str) -> None:
+        """Say which units start with the machine."""
+        lines = ["[Unit]", "Description=What the test asks for", "Requires=sysinit.target"]
+        self.write(f"/etc/systemd/system/{TARGET}", "\n".join([*lines, *(f"Wants={unit}" for unit in units)]) + "\n")
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
     def boot(self) -> None:
         """Boot, and return once its systemd answers; skips where it cannot."""
-        binds = [f"--bind-ro={path}" for path in needed()]
+        binds = [f"--bind-ro={path}" for path in (*needed(), *self.binds)]
         alone = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _MOUNT_AND_BOOT, "sh")
         with self.console.open("wb") as console:
             self._process = subprocess.Popen(
@@ -143,10 +148,18 @@ class Machine:
 
     # --- looking at it -----------------------------------------------------------------------------------------------
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the machine, as its root."""
-        inside = ["nsenter", "--target", str(self._leader), "--all", *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+    def run(self, *command: str, timeout_s: float = 30, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the machine, as its root, with nothing of this process's environment."""
+        inside, around = self._inside(command), {**AROUND, **env}
+        return subprocess.run(inside, capture_output=True, text=True, timeout=timeout_s, check=False, env=around)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in the machine, as its root; nobody hears what it says."""
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(self._inside(command), text=True, env=AROUND, **silent)
+
+    def _inside(self, command: tuple[str, ...]) -> list[str]:
+        return ["nsenter", "--target", str(self._leader), "--all", *command]
 
     def show(self, name: str, unit: str = UNIT) -> str:
         """Return a property of a unit."""

@@ -38,3 +38,21 @@ def test_a_stop_that_came_before_anybody_waited_is_heard() -> None:
     program += "os.kill(os.getpid(), signal.SIGTERM)\nprint(stop.wait().name)\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.strip() == "SIGTERM"
+
+
+def test_a_hangup_reloads_a_service_as_often_as_it_comes_and_ends_what_runs_in_a_closed_terminal() -> None:
+    program = """
+import os, signal, sys
+from agent.supervise.signals import StopSignals
+
+stop = StopSignals()
+os.kill(os.getpid(), signal.SIGHUP)
+os.kill(os.getpid(), signal.SIGHUP)
+os.kill(os.getpid(), signal.SIGTERM)
+print(stop.wait((lambda: print("reload")) if sys.argv[1] == "service" else None).name)
+"""
+    for how, said in (("service", ["reload", "reload", "SIGTERM"]), ("terminal", ["SIGHUP"])):
+        done = subprocess.run(
+            [sys.executable, "-c", program, how], capture_output=True, text=True, timeout=20, check=True
+        )
+        assert done.stdout.split() == said
