@@ -467,6 +467,7 @@ next_version() { # a number: a device's clock may be anywhere
 }
 
 # shellcheck disable=SC2317 # the trap calls it
+# shellcheck disable=SC2317,SC2329 # called by the trap
 cleanup() { # whatever ended this: no half version, no half upgrade
   local code=$?
   trap - EXIT
