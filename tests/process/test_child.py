@@ -15,8 +15,9 @@ from agent.errors import ChildError
 from agent.process import priority
 from agent.process.channel import ChannelClosed
 from agent.process.child import ChildSpec, Spawner
+from agent.process.messages import Hello
 
-from .conftest import eventually, runs
+from .conftest import CHILDREN, eventually, runs
 
 
 def test_a_child_stops_when_asked_and_is_reaped(probe):
@@ -212,6 +213,17 @@ def test_a_host_that_refuses_gives_a_child_error(monkeypatch):
     with pytest.raises(ChildError, match=r"probe .* cannot be started"):
         spawner.start(ChildSpec("probe", "probe_child"))
     spawner.close()
+
+
+def test_nothing_is_said_to_a_child_on_an_errand_which_would_destroy_its_answer(spawner):
+    env = {"PYTHONPATH": str(CHILDREN), "PROBE": "errand"}
+    child = spawner.start(ChildSpec("probe", "probe_child", env=env, errand=True))
+    for level in ("debug", "error") * 10:
+        spawner.log_at(level)
+        time.sleep(0.1)
+    received = child.channel.receive(20)  # it answered and ended long ago
+    assert received is not None
+    assert isinstance(received[0], Hello)
 
 
 def test_children_log_at_the_level_that_the_agent_says_those_that_run_and_those_to_come(spawner, probe, records):
