@@ -466,8 +466,7 @@ next_version() { # a number: a device's clock may be anywhere
   echo "$PREFIX/versions/$((last + 1))"
 }
 
-# shellcheck disable=SC2317 # the trap calls it
-# shellcheck disable=SC2317,SC2329 # called by the trap
+# shellcheck disable=SC2317,SC2329 # the trap calls it
 cleanup() { # whatever ended this: no half version, no half upgrade
   local code=$?
   trap - EXIT
