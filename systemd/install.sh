@@ -466,7 +466,7 @@ next_version() { # a number: a device's clock may be anywhere
   echo "$PREFIX/versions/$((last + 1))"
 }
 
-# shellcheck disable=SC2317 # the trap calls it
+# shellcheck disable=SC2317,SC2329 # the trap calls it
 cleanup() { # whatever ended this: no half version, no half upgrade
   local code=$?
   trap - EXIT
@@ -532,7 +532,7 @@ main() { # read whole before it runs: it may replace or remove its own file
   parse "$@"
   check_usage
   [ "$DRY" = yes ] || trap cleanup EXIT
-  trap 'exit 1' INT TERM
+  trap 'exit 1' INT TERM HUP
   settle
   case $ACTION in
     install) install_version ;;
