@@ -72,8 +72,10 @@ def fingerprint() -> str:
     found = [sys.version, f"the system's packages: {shared}"]
     for one in metadata.distributions(path=[sysconfig.get_path("purelib")]):
         name = re.sub(r"[-_.]+", "-", one.metadata["Name"]).lower()
-        files = [file for file in one.files or () if file.hash and "bin" not in file.parts]  # scripts name their place
-        found += [f"{name} {one.version}", *(f"{file} {file.hash.value}" for file in files if file.name not in PLACED)]
+        for file in one.files or ():
+            if file.hash and file.name not in PLACED and "bin" not in file.parts:  # scripts name their place
+                found.append(f"{file} {file.hash.value}")
+        found.append(f"{name} {one.version}")
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 

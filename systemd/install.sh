@@ -532,7 +532,7 @@ main() { # read whole before it runs: it may replace or remove its own file
   parse "$@"
   check_usage
   [ "$DRY" = yes ] || trap cleanup EXIT
-  trap 'exit 1' INT TERM
+  trap 'exit 1' INT TERM HUP
   settle
   case $ACTION in
     install) install_version ;;

@@ -76,11 +76,15 @@ class Machine:
         return there
 
     def add_user(self, name: str, number: int = 990) -> None:
-        """Add a system user with a group of the same name."""
+        """Add a system user with a group of the same name, and the group of accelerators where this host has none."""
         self.uid = number
-        lines = {"passwd": f"{name}:x:{number}:{number}::/:/usr/sbin/nologin", "group": f"{name}:x:{number}:"}
-        for file, line in lines.items():
-            self.write(f"/etc/{file}", Path("/etc", file).read_text() + line + "\n")
+        groups = Path("/etc/group").read_text() + f"{name}:x:{number}:\n"
+        if "\nrender:" not in groups:
+            groups += f"render:x:{number - 1}:\n"
+        self.write(
+            "/etc/passwd", Path("/etc/passwd").read_text() + f"{name}:x:{number}:{number}::/:/usr/sbin/nologin\n"
+        )
+        self.write("/etc/group", groups)
 
     def install(self, unit: Path, command: str, *, drop_in: str = "") -> None:
         """Install a service that runs ``command`` instead of what it says; it starts with the machine."""

@@ -153,6 +153,18 @@ def test_on_a_jetson_the_users_build_of_onnx_runtime_is_taken_and_stays_the_only
     assert machine.show("BindPaths") == ""
 
 
+def test_on_a_raspberry_pi_the_environment_sees_the_systems_packages(installed: Installed) -> None:
+    machine, folder = installed.machine, "/usr/lib/python3/dist-packages/picamera2"  # a stand-in: there is no camera
+    machine.run("sh", "-c", f"mkdir {folder} && touch {folder}/__init__.py")
+    said = installed.upgrade("better", "--board", "raspberry-pi")
+    assert "no simplejpeg for this NumPy" in said, "told, and no reason to fail: the folder has none"
+    look = ("/opt/lookout/current/bin/python", "-c", "import picamera2")
+    assert machine.run(*look).returncode == 0
+    installed.sees()
+    installed.upgrade("good", "--board", "other")
+    assert machine.run(*look).returncode != 0
+
+
 def test_what_was_stopped_by_hand_stays_stopped_through_an_upgrade(installed: Installed) -> None:
     installed.machine.run("systemctl", "stop", "lookout")
     assert "not started" in installed.upgrade("better")
