@@ -46,7 +46,7 @@ demo: $(DEMO_VENV)/.ready ## the whole product at work, in about two minutes (MO
 	@$(DEMO_BIN)/python -m tools.demo $(if $(MODEL),--model '$(MODEL)') $(if $(VIDEO),--video '$(VIDEO)') $(DEMO_ARGS)
 
 test: $(VENV)/.ready ## unit and integration tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.ready ## every attack of the fault suite, not only the sample that make test runs
 	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
@@ -59,7 +59,7 @@ $(LOWEST_VENV)/.ready: pyproject.toml
 	@touch $@
 
 test-lowest: $(LOWEST_VENV)/.ready ## the same without whole devices, on the lowest versions that pyproject.toml allows
-	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/integration --ignore tests/faults $(PYTEST_ARGS)
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/integration --ignore tests/faults $(PYTEST_ARGS)
 
 # The frameworks are large (torch 5.5 GB on x86_64, TensorFlow 2 GB): each lives apart, and make test needs neither.
 $(TORCH_VENV)/.ready: pyproject.toml

@@ -19,6 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+WAITING = {"faults", "integration"}
+"""Folders whose tests wait for real devices."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: not WAITING & set(item.path.parts))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models, photographs and videos; a test that needs it is skipped where it is absent."""
