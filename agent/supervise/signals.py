@@ -19,6 +19,8 @@ RESTART = 0
 RELOAD_SIGNAL = signal.SIGHUP
 """Look at the configuration file again: ``systemctl reload``."""
 
+CAUGHT = (*STOP_SIGNALS, RELOAD_SIGNAL)
+
 
 class StopSignals:
     """Catches the signals from its construction on. Main thread only, but for :meth:`restart`; lives as the process."""
@@ -30,9 +32,9 @@ class StopSignals:
         self.reason = ""
         """Why :meth:`restart` was called."""
         signal.set_wakeup_fd(told_by.fileno(), warn_on_full_buffer=False)
-        for number in (*STOP_SIGNALS, RELOAD_SIGNAL):
+        for number in CAUGHT:
             signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # one that came while the agent started again
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)  # one that came while the agent started again
 
     def restart(self, reason: str) -> None:
         """Have the agent end in order and start again. Any thread; returns at once."""
@@ -51,12 +53,12 @@ class StopSignals:
                 return None
             if number == RELOAD_SIGNAL and reload is not None:
                 reload()
-            elif number in (*STOP_SIGNALS, RELOAD_SIGNAL):
+            elif number in CAUGHT:
                 return signal.Signals(number)
 
     def may_start_again(self) -> bool:
         """Hold the signals back from now on, for the process that follows; return whether none came meanwhile."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
         self._told.setblocking(False)
         try:
             return not set(self._told.recv(4096)) & set(STOP_SIGNALS)
