@@ -281,7 +281,7 @@ class Grabber:
         if slot is None:
             raise _Stopped
         if pace is not None:
-            pace.restart()
+            pace.restart(monotonic_ns())
         with self._writing_slot():
             np.copyto(slot.memory, picture)
         return slot

@@ -38,6 +38,6 @@ class Pace:
         self._count += 1
         return due
 
-    def restart(self) -> None:
-        """Let the next frame be the first one: the stream had to wait for something else than time."""
-        self._anchor_ns = None
+    def restart(self, now_ns: int) -> None:
+        """Let the frame at hand be the first one, now: it had to wait for something else than time."""
+        self._anchor_ns, self._count = now_ns, 1

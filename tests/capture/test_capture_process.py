@@ -125,7 +125,7 @@ def test_images_come_by_name_bad_ones_are_named_and_each_size_gets_its_ring(hand
         cv2.imwrite(str(tmp_path / f"{'abde'[number]}.png"), paint(number, width, height))
     (tmp_path / "c.jpg").write_bytes(b"this is no image")
     (tmp_path / "notes.txt").write_text("nor is this")
-    handle.open(CAMERA, SourceSpec("images", str(tmp_path), pace=pace, fps=1.0), taker)
+    handle.open(CAMERA, SourceSpec("images", str(tmp_path), pace=pace, fps=2.5), taker)
     assert eventually(taker.ended)
     assert [(seen.number, seen.size) for seen in taker.seen] == list(enumerate(sizes))
     assert [seen.message.source_index for seen in taker.seen] == [0, 1, 3, 4]

@@ -41,11 +41,11 @@ def test_who_is_more_than_a_second_late_starts_over_from_now():
     assert pace.due_ns(3 * NS_PER_S) == 3 * NS_PER_S + NS_PER_S // 10
 
 
-def test_after_a_restart_the_next_frame_is_the_first():
+def test_after_a_wait_the_frame_at_hand_is_the_first_and_the_next_one_due_an_interval_later():
     pace = Pace(10)
     pace.due_ns(0)
-    pace.restart()
-    assert pace.due_ns(77) == 77
+    pace.restart(77)
+    assert pace.due_ns(80) == 77 + NS_PER_S // 10
 
 
 @pytest.mark.parametrize(
