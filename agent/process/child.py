@@ -232,9 +232,7 @@ class Spawner:
                 answer.set_result(self._start(spec))
             except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no more threads
                 answer.set_exception(
-                    ChildError(
-                        f"{spec.name} ({spec.module}) cannot be started: {error}; is there memory and room for another process?"
-                    )
+                    ChildError(f"{spec.name} ({spec.module}) cannot be started: {error}; is there memory for one more?")
                 )
         # Before this thread ends, for the kernel would kill them without anybody reaping.
         for child in self._children:
