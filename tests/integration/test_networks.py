@@ -101,4 +101,5 @@ def test_two_devices_of_one_id_both_say_so_in_status_and_info_and_do_not_hammer(
     person.wait(lambda: (said := person.said("info")) and any("another client" in one for one in said[-1]["warnings"]))
     begun = sum(twin.log.read_text().count('"mqtt.connected"') for twin in twins)
     time.sleep(10)
-    assert sum(twin.log.read_text().count('"mqtt.connected"') for twin in twins) - begun <= 3  # each may come back once, and once more after a retry; hammering would be dozens
+    came = sum(twin.log.read_text().count('"mqtt.connected"') for twin in twins) - begun
+    assert came <= 3  # each may come back in these seconds; hammering would be dozens
