@@ -46,7 +46,7 @@ class InspectClient:
         :class:`ChildError` where the host refuses another process.
         """
         request = Inspect(str(path), name, providers, memory_bytes)
-        child = self._spawner.start(ChildSpec("inspect", MODULE, nice=IDLE_NICE, oom_score_adj=900, errand=True))
+        child = self._spawner.start(ChildSpec("inspect", MODULE, nice=IDLE_NICE, oom_score_adj=900))
         try:
             return self._converse(child, request, cancel)
         except ChannelClosed:

@@ -111,6 +111,8 @@ class Channel:
                     left = None if deadline is None else deadline - time.monotonic()
                     if not _wait(sock, select.POLLIN, left):
                         return None
+                except ConnectionResetError:
+                    continue  # the peer ended with something unread; what it had sent before still lies here, then EOF
                 except OSError as error:
                     raise self._gone() from error
         return self._decode(size, flags, _descriptors(ancillary))

@@ -45,9 +45,7 @@ _READ_BYTES = 64 * 1024
 class ChildSpec:
     """What to start: ``name`` for people and logs, ``module`` for ``python -m``, ``env`` beside the inherited names.
 
-    ``nice`` from 10 on also makes disk I/O idle. ``oom_score_adj`` None leaves the agent's own. ``errand``: it answers
-    one request and ends, so nothing else may be sent to it: what a process leaves unread in its socket when it ends
-    destroys what it has just answered (the kernel reports ECONNRESET in its place).
+    ``nice`` from 10 on also makes disk I/O idle. ``oom_score_adj`` None leaves the agent's own.
     """
 
     name: str
@@ -55,7 +53,6 @@ class ChildSpec:
     nice: int = 0
     oom_score_adj: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    errand: bool = False
 
 
 class Child:
@@ -65,7 +62,6 @@ class Child:
         self, spec: ChildSpec, process: subprocess.Popen[bytes], pidfd: int, channel: Channel, on_log: OnLog
     ) -> None:
         self.name = spec.name
-        self.errand = spec.errand
         self.pid = process.pid
         self.channel = channel
         self._process = process
@@ -245,8 +241,6 @@ class Spawner:
             return
         self._log_level = level
         for child in self._children:
-            if child.errand:
-                continue
             with contextlib.suppress(ChildError):  # it has ended, or hangs: then it says nothing anyhow
                 child.channel.send(LogLevel(level))
 

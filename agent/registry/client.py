@@ -143,9 +143,7 @@ class FetchClient:
             if self._ledger is not None:
                 anchor, versions = self._ledger.seen()
                 access = msgspec.structs.replace(access, seen_anchor=anchor, seen_versions=versions)
-            child = self._spawner.start(
-                ChildSpec("fetch", "agent.registry.fetch", nice=10, oom_score_adj=900, errand=True)
-            )
+            child = self._spawner.start(ChildSpec("fetch", "agent.registry.fetch", nice=10, oom_score_adj=900))
             try:
                 return self._converse(child, request(access), answer, access.total_timeout_s, on_progress, cancel)
             except ChannelClosed as error:

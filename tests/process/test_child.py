@@ -215,9 +215,9 @@ def test_a_host_that_refuses_gives_a_child_error(monkeypatch):
     spawner.close()
 
 
-def test_nothing_is_said_to_a_child_on_an_errand_which_would_destroy_its_answer(spawner):
+def test_what_a_child_leaves_unread_when_it_ends_does_not_destroy_its_answer(spawner):
     env = {"PYTHONPATH": str(CHILDREN), "PROBE": "errand"}
-    child = spawner.start(ChildSpec("probe", "probe_child", env=env, errand=True))
+    child = spawner.start(ChildSpec("probe", "probe_child", env=env))
     spawner.log_at("debug")
     assert child.wait(20) == 0
     received = child.channel.receive(20)
