@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.proxy import Proxy
+
 pytest_plugins = ["tests.fakes.registry_fixtures"]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,3 +102,17 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
     yield start
     for broker in brokers:
         broker.kill()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[[int], Proxy]]:
+    """Start a bad network in front of a port of loopback."""
+    made: list[Proxy] = []
+
+    def start(port: int) -> Proxy:
+        made.append(Proxy(port))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()

@@ -172,10 +172,10 @@ MONSTERS = st.sampled_from(
 
 
 @st.composite
-def mangled(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
+def mangled(draw: st.DrawFn, whole: st.SearchStrategy[bytes], least: int = 1, most: int = 3) -> bytes:
     """A message with some bytes cut off, dropped, changed, put in or turned round."""
     data = bytearray(draw(whole))
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(least, most))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
         how = draw(st.sampled_from(["cut", "drop", "set", "insert", "turn"]))
         if how == "cut":

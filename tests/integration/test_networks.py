@@ -5,30 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
-
-from tests.fakes.proxy import Proxy
 
 from . import shelf
 from .device import CAMERA, Device
 
 BUSY = {CAMERA: {"source": {"fps": 30}}}
 """With detections in every picture, and ``detections_hz`` 1000: 30 messages a second, some 12 KB/s."""
-
-
-@pytest.fixture
-def proxy() -> Iterator[Callable[[int], Proxy]]:
-    made: list[Proxy] = []
-
-    def start(port: int) -> Proxy:
-        made.append(Proxy(port))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 def rate_of(device: Device, seconds: float) -> float:

@@ -16,21 +16,7 @@ import pytest
 
 from agent.types import Outgoing
 from tests.conftest import Broker
-from tests.fakes.proxy import Proxy
 from tests.link.conftest import Link
-
-
-@pytest.fixture
-def proxy() -> Iterator[Callable[[int], Proxy]]:
-    made: list[Proxy] = []
-
-    def start(port: int) -> Proxy:
-        made.append(Proxy(port))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 def say(device: Link, number: int, size: int = 1) -> None:
