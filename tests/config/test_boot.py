@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -506,51 +506,37 @@ TestBoots = Boots.TestCase
 TestBoots.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
 
 
-def test_a_host_that_goes_down_in_a_probation_begins_it_anew_but_not_for_ever(tmp_path):
+@pytest.fixture
+def boot(tmp_path: Path) -> Callable[[int | None, str], Chosen]:
+    """Write a file with this ``max_fps`` and start on this boot of the kernel."""
     file = tmp_path / "agent.yaml"
-    start = {
-        "schema": 1,
-        "cameras": {"gate": {"source": {"kind": "pattern"}}},
-        "pipelines": {"a": {"cameras": ["gate"]}},
-    }
-    file.write_text(json.dumps(start))
-    environ = {"HOME": str(tmp_path)}
-
-    def boot(boot_id: str) -> Chosen:
-        return choose(file, environ, lambda state: ConfigRecord(state / "config.db", boot_id=boot_id))
-
     (tmp_path / ".local/state/lookout").mkdir(parents=True)
-    boot("one").record.close()
-    start["cameras"]["gate"]["max_fps"] = 2
-    file.write_text(json.dumps(start))
-    found = boot("one")
+
+    def start(fps: int | None, boot_id: str) -> Chosen:
+        gate = {"source": {"kind": "pattern"}, "max_fps": fps}
+        whole = {"schema": 1, "cameras": {"gate": gate}, "pipelines": {"a": {"cameras": ["gate"]}}}
+        file.write_text(json.dumps(whole))
+        found = choose(file, {"HOME": str(tmp_path)}, lambda state: ConfigRecord(state / "config.db", boot_id=boot_id))
+        found.record.close()
+        return found
+
+    return start
+
+
+def test_a_host_that_goes_down_in_a_probation_begins_it_anew_but_not_for_ever(boot):
+    boot(None, "one")
+    found = boot(2, "one")
     for number in range(MOST_REBOOTS):
         assert found.loaded.config.cameras["gate"].max_fps == 2
         assert found.resume is not None
-        found.record.close()
-        found = boot(f"after cut {number}")
+        found = boot(2, f"after cut {number}")
     assert found.resume is not None
-    found.record.close()
-    found = boot("once more")
+    found = boot(2, "once more")
     assert found.loaded.config.cameras["gate"].max_fps is None
     assert found.reverted
-    found.record.close()
 
 
-def test_a_kill_on_the_same_boot_is_not_taken_for_a_mains_cut(tmp_path):
-    file = tmp_path / "agent.yaml"
-    start = {
-        "schema": 1,
-        "cameras": {"gate": {"source": {"kind": "pattern"}}},
-        "pipelines": {"a": {"cameras": ["gate"]}},
-    }
-    file.write_text(json.dumps(start))
-    (tmp_path / ".local/state/lookout").mkdir(parents=True)
+def test_a_kill_on_the_same_boot_is_not_taken_for_a_mains_cut(boot):
     for fps in (None, 2, 2):
-        start["cameras"]["gate"]["max_fps"] = fps
-        file.write_text(json.dumps(start))
-        found = choose(
-            file, {"HOME": str(tmp_path)}, lambda state: ConfigRecord(state / "config.db", boot_id="the same")
-        )
-        found.record.close()
+        found = boot(fps, "the same")
     assert found.loaded.config.cameras["gate"].max_fps is None

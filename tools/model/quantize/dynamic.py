@@ -81,17 +81,13 @@ def quantize(source: Path, target: Path, *, kept_float: Collection[str] = (), pe
         raise ModelError(
             f"{source}: nothing in it has an INT8 form (MatMul, Gemm, LSTM or attention with fixed weights)"
         )
-    atomic.write_bytes(target, data)
-    error, latency = _compare(source, target)
+    error, latency = _judge(source, data)
     narrow = _quantized(model, source, kept_float, per_channel=per_channel, reduce_range=True)
-    with tempfile.TemporaryDirectory(prefix="lookout-dynamic-") as folder:
-        beside = Path(folder) / "reduced.onnx"
-        beside.write_bytes(narrow)
-        narrow_error, narrow_latency = _compare(source, beside)
+    narrow_error, narrow_latency = _judge(source, narrow)
     reduced = narrow_error < CLEARLY * error
     if reduced:
-        atomic.write_bytes(target, narrow)
-        error, latency = narrow_error, narrow_latency
+        data, error, latency = narrow, narrow_error, narrow_latency
+    atomic.write_bytes(target, data)
     return Dynamic(
         path=target,
         kind=graph.kind(model),
@@ -131,6 +127,14 @@ def _quantized(
         finally:
             logger.setLevel(level)
         return draft.read_bytes()
+
+
+def _judge(source: Path, data: bytes) -> tuple[float, Latency]:
+    """Compare a quantized model with its source."""
+    with tempfile.TemporaryDirectory(prefix="lookout-dynamic-") as folder:
+        draft = Path(folder) / "int8.onnx"
+        draft.write_bytes(data)
+        return _compare(source, draft)
 
 
 def _compare(source: Path, target: Path) -> tuple[float, Latency]:
