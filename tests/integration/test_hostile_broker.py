@@ -390,7 +390,8 @@ def test_packets_of_a_megabyte_cost_a_refusal_or_a_connection(siege):
         )
     )
     connections = siege.broker.connections
-    siege.send("cmd/device/ping", b"x" * 1_200_000)
+    with contextlib.suppress(OSError):  # it may hang up in the middle
+        siege.send("cmd/device/ping", b"x" * 1_200_000)
     back(siege, connections)
 
 

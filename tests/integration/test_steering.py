@@ -260,10 +260,14 @@ def test_a_wrong_password_in_the_file_is_undone_and_the_broker_hears_why(world, 
     assert "wrong-and-secret" not in json.dumps(person.said("reported")) + device.log.read_text()
 
 
-def moved(world: Any, veteran: Any, mosquitto: Any) -> tuple[Device, Person, Person, Any]:
+def moved(
+    world: Any, veteran: Any, mosquitto: Any, confirm_s: float = CONFIRM_S
+) -> tuple[Device, Person, Person, Any]:
     """Have a device patched from one living broker to another."""
     old, new = mosquitto(), mosquitto()
-    device = world.device(port=old.port, state=veteran, start=False, **SHORT)
+    device = world.device(
+        port=old.port, state=veteran, start=False, **merged(SHORT, {"remote": {"confirm_s": confirm_s}})
+    )
     here, there = world.person(old.port, device), world.person(new.port, device)
     device.start()
     there._ids = itertools.count(1000)  # one device remembers the ids of all its operators
@@ -285,9 +289,10 @@ def test_a_living_broker_that_is_the_wrong_one_is_left_again(world, veteran, mos
 
 
 def test_a_new_broker_is_kept_once_it_is_confirmed_there(world, veteran, mosquitto):
-    device, _, there, answer = moved(world, veteran, mosquitto)
+    device, _, there, answer = moved(world, veteran, mosquitto, confirm_s=60)  # a busy machine takes its time
     wait_reported(there, state="probation", needs_confirm=True)
-    assert there.command("config/confirm", revision=answer["revision"])["ok"]
+    told = there.command("config/confirm", revision=answer["revision"])
+    assert told["ok"], told
     wait_reported(there, state="committed", revision=answer["revision"])
     device.kill_all()
     device.start()
