@@ -37,10 +37,16 @@ class Person(Operator):
     def command(self, verb: str, *, id: str | None = None, **args: Any) -> Any:  # noqa: A002 - the wire's word
         """Send a command and return its answer."""
         identity = id or f"order-{next(self._ids)}"
-        before = len(self.on(self.topic(f"result/{verb}")))
+        topic = self.topic(f"result/{verb}")
+        before = len(self.on(topic))
         self.send(self.topic(f"cmd/{verb}"), {"v": 1, "id": identity, "args": args})
-        answers = self.wait_for(self.topic(f"result/{verb}"), before + 1, PATIENCE_S)
-        return json.loads(answers[before].payload)
+
+        def answer() -> Any:
+            """Return its own answer: one to somebody else's command may come between."""
+            told = (json.loads(message.payload) for message in self.on(topic)[before:])
+            return next((one for one in told if one["id"] in {identity, None}), None)
+
+        return self.wait(answer)
 
     def send_raw(self, verb: str, payload: bytes, **options: Any) -> Any:
         """Send any bytes as a command and return the answer."""
