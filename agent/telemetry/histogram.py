@@ -29,6 +29,9 @@ _BUCKETS = math.ceil(math.log(HIGHEST_MS / LOWEST_MS) / math.log(GROWTH))
 BOUNDS: tuple[float, ...] = tuple(LOWEST_MS * GROWTH**n for n in range(_BUCKETS + 1))
 """Upper bounds, inclusive; one more bucket above them takes the rest."""
 
+COARSE_STEP = 9
+"""So many buckets make one that is twice as wide as the one below: 1.08 to the ninth is 1.999."""
+
 _MIDDLES: tuple[float, ...] = (LOWEST_MS, *(bound / math.sqrt(GROWTH) for bound in BOUNDS[1:]))
 
 
@@ -75,6 +78,18 @@ class Snapshot(msgspec.Struct, frozen=True):
     def p99_ms(self) -> float:
         """What 99 % of the samples do not exceed."""
         return self.percentile(0.99)
+
+    def cumulative(self) -> tuple[tuple[float, int], ...]:
+        """Return the number of samples up to each of every :data:`COARSE_STEP`-th bound, the bounds in ms, then of all.
+
+        Exact, since each of those bounds is one of a bucket's; the last is infinite.
+        """
+        found, seen, begin = [], 0, 0
+        for at in range(0, len(BOUNDS), COARSE_STEP):
+            seen += sum(self.counts[begin : at + 1])
+            begin = at + 1
+            found.append((BOUNDS[at], seen))
+        return (*found, (math.inf, seen + sum(self.counts[begin:])))
 
     def merge(self, other: Snapshot) -> Snapshot:
         """Return the histogram of both sets of samples."""

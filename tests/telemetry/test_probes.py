@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.telemetry.probes import Probe, Probes, throttled
+from agent.telemetry.power import throttled
+from agent.telemetry.probes import Probe, Probes
 
 
 def cooler(sys: Path, number: int, kind: str, state: str) -> None:

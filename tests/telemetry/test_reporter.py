@@ -11,29 +11,20 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from agent.link.messages import Counters, GovernorRow, Telemetry, encode
-from agent.loop.records import CameraStatistics, PipelineStatistics
+from agent.link.messages import Telemetry, encode
 from agent.telemetry.histogram import Histogram
-from agent.telemetry.probes import Probe, Probes, host_probes
-from agent.telemetry.reporter import PipelineReading, Reporter, Windows, build
-from agent.types import CameraName, Digest, ModelName, Outgoing, PipelineName, ReleaseId
-
-
-def statistics(run: Histogram, *, pipeline: str = "main", answered: int = 9) -> PipelineStatistics:
-    front = CameraStatistics(
-        camera=CameraName("front"), health="streaming", reason="", size=(640, 480), fps=9.987, captured=10,
-        answered=answered, failed=0, lost=1, skipped=2, replaced=0,
-    )  # fmt: skip
-    return PipelineStatistics(
-        pipeline=PipelineName(pipeline), captured=10, answered=answered, failed=0, lost=1, skipped=2, gated=0,
-        in_flight=2, resent=0, swaps=0, workers_lost=0, fps=9.987, cameras={CameraName("front"): front},
-        stages={"run": run.snapshot()},
-        current=ReleaseId(ModelName("yolox"), "1.0.0", Digest("ab")), previous=None, serving=None,
-    )  # fmt: skip
+from agent.telemetry.host import host_probes
+from agent.telemetry.look import PipelineReading
+from agent.telemetry.message import Windows, build
+from agent.telemetry.probes import Probe, Probes
+from agent.telemetry.reporter import Reporter
+from agent.telemetry.rows import Counters, GovernorRow, LinkRow, ProcessRow
+from agent.types import Outgoing
+from tests.telemetry.looking import look, senses, statistics, worker
 
 
 def message(*readings: PipelineReading, windows: Windows) -> Telemetry:
-    return build(readings, windows, host={"x": None}, link={"sent": 1}, at_utc_ms=1_790_000_000_123, uptime_s=3.14159)
+    return build(look(*readings, link=LinkRow(sent=1)), windows)
 
 
 def test_counters_add_up_over_pipelines() -> None:
@@ -76,6 +67,38 @@ def test_one_model_in_two_pipelines_has_one_row() -> None:
     assert told.models["yolox:1.0.0"].count == 2
 
 
+def test_a_model_is_told_with_what_it_needs_and_what_it_runs_on() -> None:
+    processes = {"worker-1": ProcessRow(97.5, 3.0), "worker-2": ProcessRow(96.0, 1.0), "agent": ProcessRow(55.0, 2.0)}
+    seen = look(
+        statistics(Histogram()), statistics(Histogram(), pipeline="other", answered=5),
+        processes=processes, workers=(worker(), worker("worker-2")),
+    )  # fmt: skip
+    row = build(seen, Windows()).models["yolox:1.0.0"]
+    assert (row.frames, row.memory_mb, row.providers) == (14, 193.5, ("CPUExecutionProvider",))
+
+
+def test_a_model_whose_worker_is_gone_has_no_memory() -> None:
+    row = build(look(statistics(Histogram())), Windows()).models["yolox:1.0.0"]
+    assert (row.memory_mb, row.providers) == (None, ())
+
+
+def test_latency_is_told_only_of_a_time_in_which_frames_were_answered() -> None:
+    run, windows = Histogram(), Windows()
+    run.add(10.0)
+    assert message(statistics(run), windows=windows).loop["main"].latency_p95_ms == pytest.approx(10.0, rel=0.04)
+    assert message(statistics(run), windows=windows).loop["main"].latency_p95_ms is None
+
+
+def test_the_message_of_an_older_agent_can_still_be_read() -> None:
+    told = msgspec.json.decode(encode(message(statistics(Histogram()), windows=Windows())))
+    for key in ("processes", "queues"):
+        del told[key]
+    del told["link"]["connected"]
+    for row in told["models"].values():
+        del row["frames"], row["memory_mb"], row["providers"]
+    assert msgspec.convert(told, Telemetry).link.sent == 1
+
+
 def test_the_message_round_trips_as_json() -> None:
     told = message(statistics(Histogram()), windows=Windows())
     assert msgspec.json.decode(encode(told), type=Telemetry) == told
@@ -92,15 +115,25 @@ def test_a_failing_row_gives_null_and_one_warning(tmp_path: Path) -> None:
     assert [entry["key"] for entry in logs] == ["bad"]
 
 
-def test_this_host_has_all_rows_but_perhaps_those_of_heat(tmp_path: Path) -> None:
+def test_this_host_has_most_rows_and_complains_of_none(tmp_path: Path) -> None:
     rows = host_probes(tmp_path)
     with capture_logs() as logs:
         values = Probes(rows).read()
     assert not logs
-    assert {key for key, value in values.items() if value is None} <= {"temperature_c", "throttled"}
+    assert {row.key for row in rows if not row.may_lack} <= set(values)
     assert 5 < (values["agent_pss_mb"] or 0) < 2000
     assert len({row.key for row in rows}) == len(rows)
-    assert all(row.description for row in rows)
+
+
+def test_a_row_that_this_host_lacks_is_left_out_until_it_was_had_once() -> None:
+    answers = iter([None, 1.0, None])
+    probes = Probes([Probe("new", "", lambda: next(answers), "", may_lack=True)])
+    assert [probes.read() for _ in range(3)] == [{}, {"new": 1.0}, {"new": None}]
+
+
+def test_what_is_no_number_is_none() -> None:
+    probes = Probes([Probe(word, "", lambda word=word: float(word), "") for word in ("nan", "inf", "-inf")])  # type: ignore[misc]
+    assert probes.read() == {"nan": None, "inf": None, "-inf": None}
 
 
 def reporter(**options: Any) -> tuple[Reporter, list[Outgoing], threading.Event]:
@@ -111,9 +144,8 @@ def reporter(**options: Any) -> tuple[Reporter, list[Outgoing], threading.Event]
         sent.append(outgoing)
         came.set()
 
-    run = Histogram()
-    options = {"interval_s": 60.0, "pipelines": lambda: [statistics(run)], **options}
-    return Reporter(publish, Probes([]), **options), sent, came
+    interval_s = options.pop("interval_s", 60.0)
+    return Reporter(publish, senses(**options), interval_s=interval_s), sent, came
 
 
 def test_reports_come_at_the_interval_and_a_stop_does_not_wait_for_it() -> None:
@@ -163,9 +195,12 @@ def test_the_chore_is_done_between_two_reports(tmp_path: Path) -> None:
     sent: list[Outgoing] = []
     done = threading.Semaphore(0)
     reporter = Reporter(
-        sent.append, Probes(host_probes(tmp_path)), interval_s=60, pipelines=tuple, chore=done.release, chore_s=0.01,
-        governor=lambda: GovernorRow(1, "hot", 5.0),
-    )  # fmt: skip
+        sent.append,
+        senses(probes=Probes(host_probes(tmp_path)), pipelines=tuple, governor=lambda: GovernorRow(1, "hot", 5.0)),
+        interval_s=60,
+        chore=done.release,
+        chore_s=0.01,
+    )
     reporter.start()
     try:
         for _ in range(3):

@@ -11,6 +11,7 @@ from tools.reference.asyncapi import document
 from tools.reference.keys import key_page
 from tools.reference.sample import sample
 from tools.reference.schemas import schema_files
+from tools.reference.telemetry import host_table, row_table, stage_table
 from tools.reference.text import put
 from tools.reference.topics import topic_table, verb_table
 
@@ -23,8 +24,13 @@ def pages(root: Path) -> dict[Path, str]:
     example = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     mqtt = root / "docs/mqtt.md"
     said = put(put(mqtt.read_text(encoding="utf-8"), "topics", topic_table()), "verbs", verb_table())
+    telemetry = root / "docs/telemetry.md"
+    rows = telemetry.read_text(encoding="utf-8")
+    for part, text in (("stages", stage_table()), ("host", host_table()), ("rows", row_table())):
+        rows = put(rows, f"telemetry-{part}", text)
     made = {
         mqtt: said,
+        telemetry: rows,
         root / "docs/asyncapi.yaml": document(versions()["lookout-agent"]),
         root / "docs/config-keys.md": key_page(),
         root / "configs/agent.yaml": sample(example),

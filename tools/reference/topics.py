@@ -28,7 +28,8 @@ _SAID = {
     "info": "What this device is: versions, host, providers, cameras, models, trust. At each connection and change.",
     "detections": "What was seen in one frame, at most `report.detections_hz` a second.",
     "events": "A track, a stay in a zone or a crossing begins, changes or ends; see docs/events.md.",
-    "telemetry": "Each `report.telemetry_s`: the host, each pipeline, camera and model, the counters.",
+    "telemetry": "Each `report.telemetry_s`: the host, each pipeline, camera, model and process, the queues, the "
+    "counters; see docs/telemetry.md.",
     "update": "Installed and latest version for Home Assistant, in its words.",
     "logs": "One log record, while `logs/tail` is in force.",
     "status": "`online` while the device can be commanded, else `offline` (its will, after 10 s).",
