@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from agent.errors import LookoutError
+from agent.types import RunOptions
 
 
 class CameraStatus(msgspec.Struct, frozen=True):
@@ -36,7 +37,11 @@ class CameraStatus(msgspec.Struct, frozen=True):
 
 
 class PipelineStatus(msgspec.Struct, frozen=True):
-    """One pipeline. ``model`` and ``version`` are those that serve now, ``deployment`` the state of the machine."""
+    """One pipeline. ``model`` and ``version`` are those that serve now, ``deployment`` the state of the machine.
+
+    ``progress``: the part (0 to 1) of a release that is fetched, None where none is. ``options``: how ONNX Runtime runs
+    the model on the CPU.
+    """
 
     name: str
     model: str | None
@@ -48,6 +53,8 @@ class PipelineStatus(msgspec.Struct, frozen=True):
     deployment: str = "idle"
     reference: str | None = None
     reason: str = ""
+    progress: float | None = None
+    options: RunOptions | None = None
 
 
 class BrokerStatus(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from agent.errors import LookoutError, StorageError
 from agent.supervise import local
 from agent.supervise.local import MAX_REQUEST_BYTES, LocalServer, NoAgent, ask, follow
 from agent.supervise.lock import AlreadyRunning, StateLock
+from tests.depth import examples
 
 
 @pytest.fixture
@@ -92,7 +93,11 @@ def test_a_request_is_bounded(server: LocalServer, path: Path) -> None:
     assert "at most" in str(raw(path, b"x" * (MAX_REQUEST_BYTES + 10) + b"\n"))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.binary(max_size=60))
 def test_any_request_is_answered(server: LocalServer, path: Path, data: bytes) -> None:
     assert "ok" in raw(path, data + b"\n")

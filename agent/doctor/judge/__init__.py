@@ -1,0 +1,1 @@
+"""From facts to findings, a module a subject: nothing here reads anything."""

@@ -1,0 +1,1 @@
+"""How the facts are read, a module a subject: nothing here judges anything."""
