@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from agent import bundle, overview, rewiring, settings
+from agent import bundle, overview, pages, rewiring, settings
 from agent.announce import Announcer, standing_topics
 from agent.capture.handle import CaptureHandle
 from agent.capture.pool import CapturePool
@@ -62,6 +62,7 @@ from agent.readings import Readings
 from agent.registry.client import FetchClient
 from agent.registry.store import Store
 from agent.serve.handle import Workers
+from agent.serve.tuner import TuneClient
 from agent.snapshots import Snapshots
 from agent.steer.apply import Applier
 from agent.steer.frames import Frames
@@ -81,8 +82,13 @@ from agent.supervise.readiness import Readiness
 from agent.supervise.restart import start_again
 from agent.supervise.signals import StopSignals
 from agent.supervise.watchdog import Watchdog
-from agent.telemetry.probes import Probes, host_probes
+from agent.telemetry.host import host_probes
+from agent.telemetry.look import Senses
+from agent.telemetry.medium import Medium
+from agent.telemetry.probes import Probes
+from agent.telemetry.processes import Processes
 from agent.telemetry.reporter import Reporter
+from agent.telemetry.writing import Writing
 from agent.types import Event, PipelineName
 from agent.verbs import config_rows, table
 from agent.versions import onnx_runtime, versions
@@ -207,7 +213,14 @@ class Agent:
             {name: self._build_pipeline(name, setup) for name, setup in rewiring.setups(loaded).items()}
         )
         self._standing = Standing(folders.state / "standing.json")
-        self._probes = Probes(host_probes(self._folders.state))
+        self._processes = Processes(self._spawner.pids)
+        self._writing = Writing(
+            self._processes,
+            Medium(folders.state),
+            budget_mb=self._config.report.wear_budget_mb_per_day,
+            changed=self._announcer.changed,
+        )
+        self._probes = Probes(host_probes(folders.state, processes=self._processes, writing=self._writing))
         self._rates = self._build_rates()
         self._snapshots = self._build_snapshots()
         self._asked_logs = AskedLogs(logs, self._publisher.publish)
@@ -228,7 +241,9 @@ class Agent:
             instance=self._instance,
         )
         self._diagnoser = self._build_diagnoser()
+        self._senses = self._build_senses()
         self._reporter = self._build_reporter()
+        self._page = self._build_page()
 
     # --- building ----------------------------------------------------------------------------------------------------
 
@@ -255,6 +270,7 @@ class Agent:
             boot_id=boot_id(),
             host=f"{host_key()}; {runtime}",
             inspect=InspectClient(self._spawner),
+            tune=TuneClient(self._spawner),
             cache=OptimisedCache(self._folders.state / "cache", runtime=runtime, host=host_key()),
             beat=self._beat("deployer"),
             clock_doubt=self._clock.doubt,
@@ -364,6 +380,7 @@ class Agent:
     def _tell_as(self, report: Report) -> None:
         self._announcer.reconfigure(report)
         self._snapshots.keep(report.best_pictures, at_end=report.snapshots)
+        self._writing.allow(report.wear_budget_mb_per_day)
 
     def _expect(self, told: Told, before: Callable[[frozenset[str]], frozenset[str]] | None = None) -> None:
         """Tell of these cameras and pipelines only; ``before`` says what a former start may have left at the broker."""
@@ -418,6 +435,7 @@ class Agent:
             model=self._config.device.klass or str(host["board"] or host["machine"]),
             version=versions().get("lookout-agent", "0"),
             rows=settings.host_rows(self._probes.had()),
+            pipeline_rows=settings.pipeline_rows(),
             healthy=tuple(overview.HEALTHY),
             trouble=tuple(overview.TROUBLE),
         )
@@ -442,15 +460,35 @@ class Agent:
             instance=self._instance,
         )
 
+    def _build_senses(self) -> Senses:
+        """Return who is asked for telemetry."""
+        return Senses(
+            self._probes,
+            uptime_s=self._uptime_s,
+            pipelines=self._readings.pipeline_statistics,
+            link=self._readings.link,
+            queues=self._readings.queues,
+            processes=self._processes.rows,
+            workers=self._readings.worker_readings,
+            governor=self._rates.row,
+        )
+
+    def _build_metrics(self) -> Callable[[], bytes] | None:
+        """Return what writes the text for Prometheus, whose library is loaded only where it is wanted."""
+        if not self._config.web.metrics:
+            return None
+        from agent.telemetry.prometheus import render
+
+        host = tuple(probe.column for probe in self._probes.rows)
+        version = versions().get("lookout-agent", "0")
+        return lambda: render(self._senses.look(), host, device=self._device, version=version)
+
     def _build_reporter(self) -> Reporter:
         return Reporter(
             self._publisher.publish,
-            self._probes,
+            self._senses,
             interval_s=self._config.report.telemetry_s,
-            pipelines=self._readings.pipeline_statistics,
-            link=self._readings.link,
             pulse=self._beat("telemetry"),
-            governor=self._rates.row,
             chore=self._rates.look,
             chore_s=EVERY_S,
         )
@@ -471,9 +509,12 @@ class Agent:
             clock_doubt=self._clock.doubt,
             unlogged=lambda: self._logs.statistics().problem,
             governed=self._rates.problem,
+            worn=self._writing.problem,
+            waiting_commands=lambda: self._router.statistics().waiting,
             boot=self._boot,
             config=lambda: self._steward.now,
             config_problem=lambda: self._chosen.record.problem or self._watch.problem,
+            page=lambda: None if self._page is None else self._page.problem(),
         )
 
     def _build_diagnoser(self) -> Diagnoser:
@@ -496,6 +537,20 @@ class Agent:
             snapshot=self._snapshots.newest,
         )
 
+    def _build_page(self) -> pages.Served | None:
+        parts = pages.Parts(
+            identity=lambda: self._identity,
+            readings=self._readings,
+            loaded=lambda: self._steward.loaded,
+            pipelines=self._pipelines,
+            reporter=self._reporter,
+            journal=self._journal,
+            router=self._router,
+            logs=self._logs,
+            metrics=self._build_metrics(),
+        )
+        return pages.build(self._loaded, parts, os.environ.get("CREDENTIALS_DIRECTORY"))
+
     def _happened(self, event: Event) -> None:
         """Tell an event; a pipeline's thread."""
         self._announcer.event(event)
@@ -517,7 +572,8 @@ class Agent:
         """
         self._logs.start(self._beat("logs"))
         self._stack.callback(self._logs.stop)
-        self._begin(LocalServer(self._folders.socket, {"status": self._status}, {"logs": self._asked_logs.answer}))
+        told = {"status": self._status, "alive": self._alive}
+        self._begin(LocalServer(self._folders.socket, told, {"logs": self._asked_logs.answer}))
         self._begin(self._outbox)
         self._begin(self._session)
         self._begin(self._publisher)
@@ -545,6 +601,8 @@ class Agent:
     def _begin_reporting(self) -> None:
         self._begin(self._reporter)
         self._begin(Watchdog(self._beats, self._notifier))
+        if self._page is not None:
+            self._begin(self._page)
         self._begin(self._readiness)
 
     def reload(self) -> None:
@@ -560,6 +618,10 @@ class Agent:
     def _problems(self) -> tuple[str, ...]:
         """Return what it shows besides, where not: hanging loops, and all that is degraded."""
         return (*(f"{name} hangs" for name in self._beats.late()), *overview.degraded(self._readings.take()))
+
+    def _alive(self) -> object:
+        """Say which loops hang, for whoever would restart the agent then; as cheap as it can be."""
+        return {"late": self._beats.late()}
 
     def _status(self) -> object:
         return overview.status(self._identity, self._readings.take())

@@ -15,12 +15,12 @@ from agent.config.shown import shown
 from agent.deploy.journal import Journal
 from agent.diagnose import KB, Section, open_files, threads
 from agent.link.commands import Router
-from agent.link.messages import latency_row
 from agent.link.publisher import Publisher
 from agent.logs.setup import Logging
 from agent.loop.records import PipelineStatistics
 from agent.readings import Readings
 from agent.supervise.heartbeat import Heartbeats
+from agent.telemetry.rows import latency_row
 
 MAX_HISTORY = 20
 """States of each pipeline's past that are told."""
@@ -96,6 +96,7 @@ def _pipelines(found: tuple[PipelineStatistics, ...]) -> dict[str, Any]:
     told = {}
     for one in found:
         plain = msgspec.to_builtins(one, enc_hook=str)
+        del plain["inference"]  # ``serving`` sums it up
         plain["stages"] = {str(stage): latency_row(snapshot) for stage, snapshot in one.stages.items()}
         told[str(one.pipeline)] = plain
     return told

@@ -91,8 +91,9 @@ def run(config: ConfigOption) -> None:
 
     Example: lookout run -c /etc/lookout/agent.yaml
     """
-    import agent.lean  # noqa: F401 - before anything that imports structlog: it keeps Rich out
+    from agent import lean  # before anything that imports structlog: it keeps Rich and asyncio out
 
+    lean.share_one_arena()
     from agent.app import run as run_agent
 
     raise typer.Exit(run_agent(config))
@@ -124,16 +125,33 @@ def check(
 def status(
     config: OptionalConfig = None,
     socket: Annotated[Path | None, typer.Option("--socket", help="The agent's socket.", show_default=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until q is pressed.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, max=3600, help="Seconds between two looks.")] = 1.0,
     json: Json = False,
 ) -> None:
     """Show what the running agent does; exit 3 when it is degraded, 1 when none answers.
 
-    Examples: lookout status · lookout status -c agent.yaml --json · lookout status --socket /run/lookout/agent.sock
+    Examples: lookout status · lookout status --watch · lookout status -c agent.yaml --json
     """
     from agent.supervise import present
 
     path = socket or present.socket_path(os.environ, None if config is None else _load(config))
+    if watch:
+        from agent.supervise.presentwatch import watch as watch_on
+
+        raise typer.Exit(watch_on(path, every_s=every, as_json=json))
     raise typer.Exit(present.status(path, as_json=json))
+
+
+@app.command()
+def doctor(config: OptionalConfig = None, json: Json = False) -> None:
+    """Look at all that the device needs, and say what to do; exit 3 when something does not work.
+
+    Examples: sudo lookout doctor · lookout doctor -c agent.yaml --json
+    """
+    from agent.doctor.command import doctor as look
+
+    raise typer.Exit(look(config, os.environ, as_json=json))
 
 
 @app.command()

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.deploy.records import DeploymentStatus
+from agent.deploy.records import DeploymentStatus, FetchProgress
 from agent.link.messages import Info, ModelInfo, Trust
 from agent.link.standing import SessionStatistics
 from agent.loop.records import CameraStatistics, PipelineStatistics
 from agent.steer.inforce import InForce
 from agent.supervise.status import BrokerStatus, CameraStatus, ConfigStatus, PipelineStatus, Status
-from agent.types import CameraName, Digest, PipelineName
+from agent.types import CameraName, Digest, PipelineName, RunOptions
 from agent.vision.whynot import Facts, WhyNot, why_not
 
 HEALTHY = frozenset({"streaming", "ended"})
@@ -41,7 +41,8 @@ class Reading:
     """One look at every part.
 
     ``session`` is None where no broker is configured; ``problems`` are the parts' own. ``providers`` is what this
-    host's ONNX Runtime offers, ``runs_on`` what each loaded release really uses, by its digest.
+    host's ONNX Runtime offers, ``runs_on`` what each loaded release really uses, by its digest, and ``runs_with`` the
+    options of its session.
     """
 
     pipelines: Mapping[PipelineName, PipelineStatistics]
@@ -55,6 +56,7 @@ class Reading:
     boot: int = 0
     providers: tuple[str, ...] = ()
     runs_on: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict)
+    runs_with: Mapping[Digest, RunOptions] = field(default_factory=dict)
     config: InForce | None = None
 
 
@@ -102,7 +104,7 @@ def status(identity: Identity, reading: Reading) -> Status:
             for camera in statistics.cameras.values()
         ),
         pipelines=tuple(
-            _pipeline(name, statistics, deployments.get(name), reading.runs_on)
+            _pipeline(name, statistics, deployments.get(name), reading)
             for name, statistics in reading.pipelines.items()
         ),
         broker=_broker(reading),
@@ -168,7 +170,7 @@ def _pipeline(
     name: PipelineName,
     statistics: PipelineStatistics,
     deployment: DeploymentStatus | None,
-    runs_on: Mapping[Digest, tuple[str, ...]],
+    reading: Reading,
 ) -> PipelineStatus:
     serving, current = statistics.serving, statistics.current
     return PipelineStatus(
@@ -176,13 +178,20 @@ def _pipeline(
         model=current.model if current else None,
         version=current.version if current else None,
         digest=current.digest if current else None,
-        providers=runs_on.get(current.digest, ()) if current else (),
+        providers=reading.runs_on.get(current.digest, ()) if current else (),
+        options=reading.runs_with.get(current.digest) if current else None,
         latency_ms_p50=round(serving.p50_ms, 2) if serving else None,
         latency_ms_p95=round(serving.p95_ms, 2) if serving else None,
         deployment=deployment.state.value if deployment else "idle",
         reference=deployment.reference if deployment else None,
         reason=(deployment.reason or "") if deployment else "",
+        progress=_fetched(deployment.progress) if deployment else None,
     )
+
+
+def _fetched(progress: FetchProgress | None) -> float | None:
+    """Return the part of a release that was fetched, None where its size is not known."""
+    return round(progress.done_bytes / progress.total_bytes, 3) if progress and progress.total_bytes else None
 
 
 def _broker(reading: Reading) -> BrokerStatus:
@@ -204,7 +213,12 @@ def info(identity: Identity, reading: Reading) -> Info:
     models = {
         str(name): None
         if statistics.current is None
-        else ModelInfo(statistics.current.model, statistics.current.version, statistics.current.digest)
+        else ModelInfo(
+            statistics.current.model,
+            statistics.current.version,
+            statistics.current.digest,
+            reading.runs_with.get(statistics.current.digest),
+        )
         for name, statistics in reading.pipelines.items()
     }
     cameras = [str(name) for statistics in reading.pipelines.values() for name in statistics.cameras]

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from agent.clock import monotonic_ns
-from agent.link.messages import GovernorRow
 from agent.loop.governor import Governed, Governor, GovernorSettings, Strain
 from agent.loop.plan import CameraPlan, rate_limit
+from agent.telemetry.rows import GovernorRow
 from agent.types import CameraName, PipelineName
 
 log = structlog.get_logger(part="governor")

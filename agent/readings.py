@@ -21,6 +21,8 @@ from agent.overview import Reading
 from agent.process.memory import pss_bytes
 from agent.serve.handle import Workers
 from agent.steer.inforce import InForce
+from agent.telemetry.look import WorkerReading
+from agent.telemetry.rows import LinkRow, QueueRow
 from agent.types import MB, PipelineName
 
 
@@ -45,11 +47,16 @@ class Readings:
     """Why log lines are lost."""
     governed: Callable[[], str | None] = lambda: None
     """Why the device works less than it could."""
+    worn: Callable[[], str | None] = lambda: None
+    """Why the medium wears out sooner than is wanted."""
+    waiting_commands: Callable[[], int] = lambda: 0
     boot: int = 0
     """The number of this start."""
     config: Callable[[], InForce | None] = lambda: None
     config_problem: Callable[[], str | None] = lambda: None
     """Why what is to be remembered of the configuration may not be."""
+    page: Callable[[], str | None] = lambda: None
+    """Why the device's page is not served."""
 
     def take(self) -> Reading:
         """Look at all of them once."""
@@ -71,8 +78,10 @@ class Readings:
                         f"outbox: {outbox.problem}" if outbox.problem else None,
                         f"log: {unlogged}" if (unlogged := self.unlogged()) else None,
                         f"configuration: {record}" if (record := self.config_problem()) else None,
+                        f"page: {unserved}" if (unserved := self.page()) else None,
                         self.deployer.safe_mode,
                         self.governed(),
+                        self.worn(),
                     ),
                 )
             ),
@@ -80,31 +89,49 @@ class Readings:
             config=self.config(),
             providers=self.workers.providers(),
             runs_on={worker.release.digest: worker.ready.providers for worker in self.workers.living()},
+            runs_with={worker.release.digest: worker.options for worker in self.workers.living()},
         )
 
     def pipeline_statistics(self) -> tuple[PipelineStatistics, ...]:
         """Return a snapshot of each pipeline."""
         return tuple(pipeline.statistics() for pipeline in self.pipelines.values())
 
-    def link(self) -> dict[str, int]:
-        """Return the counters of what goes to the broker."""
+    def link(self) -> LinkRow:
+        """Return how what goes to the broker fares."""
         publisher = self.publisher.statistics()
         outbox, session = publisher.outbox, self.session.statistics()
-        return {
-            "published": publisher.published,
-            "sent": publisher.sent,
-            "acknowledged": publisher.acknowledged,
-            "waiting": outbox.waiting,
-            "unacknowledged": outbox.unacknowledged,
-            "expired": outbox.expired,
-            "dropped": outbox.dropped + outbox.dropped_durable + outbox.aged + publisher.refused_by_inbox,
-            "dropped_durable": outbox.dropped_durable,
-            "dropped_aged": outbox.aged,
-            "unsaved": outbox.unsaved,
-            "flushes": outbox.flushes,
-            "sessions": session.session,
-            "failures": session.failures,
-        }
+        return LinkRow(
+            connected=int(session.state == "connected"),
+            published=publisher.published,
+            sent=publisher.sent,
+            acknowledged=publisher.acknowledged,
+            waiting=outbox.waiting,
+            unacknowledged=outbox.unacknowledged,
+            expired=outbox.expired,
+            dropped=outbox.dropped + outbox.dropped_durable + outbox.aged + publisher.refused_by_inbox,
+            dropped_durable=outbox.dropped_durable,
+            dropped_aged=outbox.aged,
+            unsaved=outbox.unsaved,
+            flushes=outbox.flushes,
+            sessions=session.session,
+            failures=session.failures,
+        )
+
+    def queues(self) -> QueueRow:
+        """Return what waits just now."""
+        publisher = self.publisher.statistics()
+        return QueueRow(
+            publisher=publisher.inbox,
+            outbox=publisher.outbox.waiting,
+            unacknowledged=publisher.outbox.unacknowledged,
+            commands=self.waiting_commands(),
+        )
+
+    def worker_readings(self) -> tuple[WorkerReading, ...]:
+        """Return the workers that live."""
+        return tuple(
+            WorkerReading(worker.name, worker.release, worker.ready.providers) for worker in self.workers.living()
+        )
 
     def memory_mb(self) -> dict[str, float]:
         """Return the PSS of the agent, of capture and of each worker, MB."""

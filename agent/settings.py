@@ -30,6 +30,7 @@ from agent.config.schema import (
 )
 from agent.deploy.loading import CPU
 from agent.deploy.records import DeploySettings, PipelineSettings
+from agent.infer.tuning import options_to_try
 from agent.link.discovery import Facts, HostRow, Watched
 from agent.link.durable import OutboxLimits
 from agent.loop.governor import GovernorSettings
@@ -39,11 +40,15 @@ from agent.loop.setups import CameraSetup, PipelineSetup
 from agent.process.messages import MotionSpec, OverlayZone, RegistryAccess, SourceSpec, View
 from agent.steer.homeassistant import HomeAssistantSettings
 from agent.telemetry.probes import Probe
+from agent.telemetry.rows import Column, LoopRow, columns
 from agent.types import MB, CameraName, PipelineName
 from agent.vision.filters import Limits
 from agent.vision.gate import GateSettings
 from agent.vision.places import ZoneSpec
 from agent.vision.track import TrackSettings
+
+ASSUMED_FPS = 30.0
+"""What a camera gives of which nobody says it."""
 
 
 def source_of(loaded: Loaded, camera: CameraName) -> SourceSpec:
@@ -193,7 +198,8 @@ def deploy_settings(config: Config, cores: int) -> DeploySettings:
     return DeploySettings(
         providers=(*wanted, CPU),
         threads=inference_threads(inference, cores),
-        spin=inference.spin,
+        spin=bool(inference.spin),
+        options=options_to_try(cores, threads=inference.threads or None, spin=inference.spin) if inference.tune else (),
         device_class=config.device.klass,
         load_timeout_s=deploy.load_timeout_s,
         golden_timeout_s=deploy.golden_timeout_s,
@@ -231,9 +237,22 @@ def pipeline_settings(loaded: Loaded) -> tuple[PipelineSettings, ...]:
             score=pipeline.score,
             labels=pipeline.labels,
             factory=None if pipeline.factory is None else str(loaded.path_of(pipeline.factory)),
+            fps=wanted_fps(loaded.config, pipeline.cameras),
         )
         for name, pipeline in loaded.config.pipelines.items()
     )
+
+
+def wanted_fps(config: Config, cameras: Iterable[str]) -> float | None:
+    """Return the frames a second that these cameras give together at most; None: as many as can be answered."""
+    total = 0.0
+    for name in cameras:
+        camera = config.cameras[name]
+        if getattr(camera.source, "pace", "") == "lossless":
+            return None
+        given = getattr(camera.source, "fps", None) or ASSUMED_FPS
+        total += given if camera.max_fps is None else min(given, camera.max_fps)
+    return total
 
 
 def seeing_settings(config: Config, pipeline: str) -> SeeingSettings:
@@ -312,9 +331,18 @@ def _watched(config: Config, camera: str, *, zones: bool) -> Watched:
 
 def host_rows(probes: Iterable[Probe]) -> tuple[HostRow, ...]:
     """Return telemetry's rows as Home Assistant is told of them."""
-    return tuple(
-        HostRow(probe.key, probe.name or probe.key, probe.unit, probe.device_class, probe.shown) for probe in probes
-    )
+    return tuple(_ha_row(probe.column) for probe in probes)
+
+
+def pipeline_rows() -> tuple[HostRow, ...]:
+    """Return the rows of a pipeline that Home Assistant is told of: those that are shown."""
+    return tuple(_ha_row(column) for column in columns(LoopRow) if column.shown)
+
+
+def _ha_row(column: Column) -> HostRow:
+    name = column.name or column.key
+    counts = column.kind == "counter"
+    return HostRow(column.key, name, column.unit, column.device_class, shown=column.shown, counts=counts)
 
 
 def log_file(loaded: Loaded) -> Path | None:

@@ -217,6 +217,26 @@ class TensorInfo(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
 
 
+class RunOptions(msgspec.Struct, frozen=True):
+    """How ONNX Runtime runs a model on the CPU: threads of one operator, and how memory is had.
+
+    ``spin`` lets its threads busy-wait for one another while a frame is computed, and never between two frames.
+    """
+
+    threads: int
+    spin: bool = False
+    arena: bool = True
+
+
+class RunCost(msgspec.Struct, frozen=True):
+    """What a model costs under ``options`` on this host: time and processor time of a run, milliseconds."""
+
+    options: RunOptions
+    run_ms: float
+    cpu_ms: float
+    runs: int
+
+
 # --- what leaves the device ----------------------------------------------------------------------------------------
 
 

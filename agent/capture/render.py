@@ -36,6 +36,7 @@ GONE = "the frame is gone: the camera has come back with another size; ask again
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _COLOURS = ((80, 220, 80), (60, 160, 255), (255, 160, 60), (220, 90, 220), (70, 230, 230), (90, 90, 255))
 _ZONE = (255, 220, 120)
+_INK = (20, 20, 20)
 
 
 class _Job(NamedTuple):
@@ -130,13 +131,16 @@ def _draw_box(picture: Picture, box: OverlayBox, factor: float, origin: tuple[in
 
 
 def _write(picture: Picture, text: str, at: tuple[int, int], colour: tuple[int, int, int], pen: int) -> None:
-    """Write ASCII (OpenCV's fonts hold nothing else) with a dark rim, readable on anything."""
+    """Write ASCII (OpenCV's fonts hold nothing else) dark on a tag of the colour, readable on anything."""
     if not text:
         return
     plain = text.encode("ascii", "replace").decode()[:80]
-    size = 0.45 * pen
-    cv2.putText(picture, plain, at, _FONT, size, (0, 0, 0), 3 * pen, cv2.LINE_AA)
-    cv2.putText(picture, plain, at, _FONT, size, colour, pen, cv2.LINE_AA)
+    size = 0.38 * pen
+    (width, height), below = cv2.getTextSize(plain, _FONT, size, pen)
+    left, base = max(0, min(at[0], picture.shape[1] - width - 2 * pen)), at[1]
+    tag = ((left - pen, base - height - 2 * pen), (left + width + pen, base + below - pen))
+    cv2.rectangle(picture, *tag, colour, cv2.FILLED)
+    cv2.putText(picture, plain, (left, base), _FONT, size, _INK, pen, cv2.LINE_AA)
 
 
 def _cut(crop: Box | None, picture: Picture) -> tuple[int, int, int, int]:

@@ -16,6 +16,7 @@ from agent.config.keypath import KeyPath
 from agent.config.polygons import complaints
 
 _LOOPBACK = re.compile(r"http://([^/@]*@)?(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?(/|$)")
+_OWN_HOST = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def clashes(tree: Mapping[str, Any]) -> tuple[Clash, ...]:
         *_remapped(tree),
         *_credentials(_map(tree.get("mqtt"))),
         *_registry(_map(tree.get("registry"))),
+        *_web(_map(tree.get("web"))),
     )
 
 
@@ -179,3 +181,27 @@ def _registry(registry: Mapping[str, Any]) -> Iterator[Clash]:
     if "token_file" in has and isinstance(url, str) and url.startswith("http://") and not _LOOPBACK.match(url):
         hint = "serve the registry over https://"
         yield Clash(("registry", "token_file"), "anybody on the way could read a token sent over http://", hint)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether what is served at this host can be reached from the device itself only."""
+    return _OWN_HOST.fullmatch(host) is not None
+
+
+def _web(web: Mapping[str, Any]) -> Iterator[Clash]:
+    """Check that nobody looks at the page from a network without a token, or without TLS."""
+    has = {name for name, value in web.items() if value is not None}
+    if {"token", "token_file"} <= has:
+        yield Clash(("web", "token_file"), "stands beside web.token", "keep one of the two")
+    host = web.get("host")
+    on = web.get("enabled") is True or web.get("metrics") is True
+    if not on or not isinstance(host, str) or is_loopback(host):
+        return
+    if not has & {"token", "token_file"}:
+        message = "without a token whoever reaches this address sees what the cameras see"
+        hint = "set web.token_file to a file with 16 characters or more, or serve at 127.0.0.1"
+        yield Clash(("web", "host"), message, hint, host)
+    if "tls" not in has and web.get("insecure") is not True:
+        message = "without TLS whoever is on the way reads the token and the pictures"
+        hint = "set web.tls, or web.insecure: true where a proxy adds TLS, or serve at 127.0.0.1"
+        yield Clash(("web", "host"), message, hint, host)

@@ -28,8 +28,11 @@ from agent.config.texts import (
     falling,
     gstreamer_pipeline,
     int_as_text,
+    listening_host,
     minutes_as_time,
     model_reference,
+    own_name,
+    page_token,
     plain_text,
     polygon,
     provider,
@@ -602,13 +605,21 @@ class Inference(Part):
         remote=True,
         ge=0,
         le=64,
-        description="Threads of one model. 0: one fewer than the cores, at least 1.",
+        description="Threads of one model. 0: as tuning has shown, else one fewer than the cores, at least 1.",
     )
-    spin: bool = key(
-        False,
+    spin: bool | None = key(
+        None,
         applies="part",
         remote=True,
-        description="Let threads busy-wait between frames: a little faster at full load, hot at low load.",
+        description="Let threads busy-wait for one another while a frame is computed (never between two): faster or "
+        "slower, and never cooler. Null: as tuning has shown, else no.",
+    )
+    tune: bool = key(
+        True,
+        applies="part",
+        remote=True,
+        description="At a model's first trial on this host, measure which threads and options run it best and remember "
+        "that. What threads and spin say is kept to.",
     )
 
 
@@ -840,6 +851,15 @@ class Report(Part):
     telemetry_s: float = key(
         10.0, applies="live", remote=True, ge=1, le=3600, description="Time between telemetry messages."
     )
+    wear_budget_mb_per_day: float | None = key(
+        500.0,
+        applies="live",
+        remote=True,
+        gt=0,
+        le=10_000_000,
+        description="Say that the device is degraded when its processes write more to the disk in 24 hours; a medium "
+        "bears only so much. Null: never.",
+    )
 
 
 class Probation(Part):
@@ -1066,6 +1086,76 @@ class HomeAssistant(Part):
     )
 
 
+class WebTls(Part):
+    """TLS of the page."""
+
+    certificate: Path = key(
+        applies="agent",
+        remote=False,
+        description="The page's certificate with those between it and the authority, PEM, or credential:NAME.",
+    )
+    key: Path = key(
+        applies="agent",
+        remote=False,
+        description="Its private key, PEM, unencrypted, or credential:NAME.",
+    )
+
+
+class Web(Part):
+    """The device's own page: what its cameras see, and how it does."""
+
+    enabled: bool = key(False, applies="agent", remote=False, description="Serve the page.")
+    host: Annotated[str, Field(min_length=1, max_length=253), listening_host] = key(
+        "127.0.0.1",
+        applies="agent",
+        remote=False,
+        description="Address to serve at: 127.0.0.1 this device only, 0.0.0.0 or :: every network it is in. "
+        "Anything but loopback needs token_file and tls.",
+    )
+    port: int = key(8088, applies="agent", remote=False, ge=1, le=65535, description="Port to serve at.")
+    token: Annotated[SecretStr, page_token] | None = key(
+        None,
+        applies="agent",
+        remote=False,
+        description="What who looks must know, 16 characters at least; better in LOOKOUT__WEB__TOKEN or in token_file.",
+    )
+    token_file: Path | None = key(
+        None,
+        applies="agent",
+        remote=False,
+        description="File that holds the token, of 16 characters at least, or credential:NAME, a credential of "
+        "systemd (LoadCredential=).",
+    )
+    tls: WebTls | None = key(None, applies="agent", remote=False, description="Certificate and key, to serve https.")
+    insecure: bool = key(
+        False,
+        applies="agent",
+        remote=False,
+        description="Serve http on a network all the same: for a proxy in front of it that adds TLS.",
+    )
+    names: Annotated[tuple[Annotated[str, own_name], ...], unique] = key(
+        (),
+        applies="agent",
+        remote=False,
+        strict=False,
+        max_length=16,
+        description="Names under which the page is reached, beside the host's own name and addresses: those of a "
+        "proxy or in DNS. A request for any other name is refused.",
+    )
+    allow_changes: bool = key(
+        False,
+        applies="agent",
+        remote=False,
+        description="Let who looks deploy models and change remote keys too. Default: only look.",
+    )
+    metrics: bool = key(
+        False,
+        applies="agent",
+        remote=False,
+        description="Serve /metrics for Prometheus, also where the page itself is off.",
+    )
+
+
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -1180,6 +1270,7 @@ class Config(Part):
     outbox: Outbox = section(Outbox, applies="part", remote=True)
     home_assistant: HomeAssistant = section(HomeAssistant, applies="part", remote=True)
     remote: Remote = section(Remote, applies="live", remote=False)
+    web: Web = section(Web, applies="agent", remote=False)
     governor: Governor = section(Governor, applies="part", remote=True)
 
     @model_validator(mode="after")

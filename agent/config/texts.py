@@ -101,6 +101,31 @@ def _broker_host(value: str) -> str:
     return value
 
 
+def _listening_host(value: str) -> str:
+    if "://" in value or "/" in value or value.startswith("["):
+        raise wrong("is no address to serve at", "write 127.0.0.1, 0.0.0.0, :: or an address of this device")
+    if value.count(":") == 1:
+        raise wrong("has a port in it", "write the port to web.port")
+    if not re.fullmatch(r"[\w.:%-]+", value):
+        raise wrong("is no name or address of a host", "write 127.0.0.1, 0.0.0.0, :: or an address of this device")
+    return value
+
+
+def _page_token(value: SecretStr) -> SecretStr:
+    token = value.get_secret_value()
+    if not 16 <= len(token) <= 1024:
+        raise wrong("has fewer than 16 characters, or more than 1024", "take what openssl rand -hex 16 makes")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise wrong("holds blanks or characters beyond ASCII", "take what openssl rand -hex 16 makes")
+    return value
+
+
+def _own_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", value):
+        raise wrong("is no name of a host", "write it alone, such as gate.example.org: no https://, no port, no *")
+    return value
+
+
 def _device_path(value: str) -> str:
     if re.fullmatch(r"[0-9]{1,3}", value):
         return value
@@ -203,6 +228,9 @@ registry_url = _annotation(_registry_url)
 broker_host = _annotation(_broker_host)
 broker_address = _annotation(_broker_address)
 device_path = _annotation(_device_path)
+listening_host = _annotation(_listening_host)
+own_name = _annotation(_own_name)
+page_token = _annotation(_page_token)
 crop = _annotation(_crop)
 polygon = _annotation(_polygon)
 gstreamer_pipeline = _annotation(_gstreamer_pipeline)

@@ -201,7 +201,7 @@ class Approach:
         """Try the candidate beside current, or in its place where memory is too short for both."""
 
         def try_() -> None:
-            self._jobs.try_(stored, slot, self._configured.now.score, self._tried)
+            self._jobs.try_(stored, slot, self._configured.now, self._tried)
 
         short = room.shortage(self._parts, stored, slot, self._keeper.now)
         if short is None:

@@ -16,7 +16,7 @@ from agent.deploy.lanes import Cancel
 from agent.deploy.loading import Loaded, choose_variant
 from agent.deploy.parts import Parts
 from agent.deploy.ports import WorkerPort
-from agent.deploy.records import SlotRelease, TrialRecord
+from agent.deploy.records import PipelineSettings, SlotRelease, TrialRecord
 from agent.errors import LookoutError, ModelError, StorageError
 from agent.process.messages import Progress
 from agent.registry.reference import newest_in_range
@@ -98,12 +98,14 @@ class CandidateJobs:
         self,
         stored: StoredRelease,
         slot: SlotRelease,
-        score: float | None,
+        settings: PipelineSettings,
         done: Callable[[Tried | LookoutError], None],
     ) -> None:
         """Run the trial."""
-        cancel = self._cancel
-        self._submit(lambda: self._parts.trial.run(stored, slot.variant, score=score, cancel=cancel), done)
+        cancel, trial = self._cancel, self._parts.trial
+        self._submit(
+            lambda: trial.run(stored, slot.variant, score=settings.score, fps=settings.fps, cancel=cancel), done
+        )
 
     def _submit(self, job: Callable[[], T], done: Callable[[T | LookoutError], None]) -> None:
         cancel = self._cancel

@@ -28,7 +28,7 @@ from agent.deploy.news import News
 from agent.deploy.optimised import OptimisedCache
 from agent.deploy.parts import Parts, Turn
 from agent.deploy.polling import Polling
-from agent.deploy.ports import Beat, FetchPort, InspectPort, PipelinePort, StorePort, WorkerFactory
+from agent.deploy.ports import Beat, FetchPort, InspectPort, PipelinePort, StorePort, TunePort, WorkerFactory
 from agent.deploy.ranking import Ranking
 from agent.deploy.reconfiguring import Reconfiguring
 from agent.deploy.records import (
@@ -43,6 +43,8 @@ from agent.deploy.records import (
 from agent.deploy.row import Row
 from agent.deploy.starting import Starting
 from agent.deploy.timers import Timers
+from agent.deploy.tuning import Tuner
+from agent.deploy.tunings import Tunings
 from agent.errors import CommandError, DeploymentRefused, LookoutError, ProgrammingError, StorageError
 from agent.process.memory import available_bytes
 from agent.registry.reference import parse_reference
@@ -73,6 +75,7 @@ class Deployer(News):
         boot_id: str,
         host: str,
         inspect: InspectPort | None = None,
+        tune: TunePort | None = None,
         cache: OptimisedCache | None = None,
         beat: Beat | None = None,
         now_ns: Callable[[], int] = monotonic_ns,
@@ -82,7 +85,9 @@ class Deployer(News):
         clock_doubt: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__()
-        loader = Loader(workers, store, settings, cache)
+        tunings = Tunings(journal.database, host)
+        loader = Loader(workers, store, settings, cache, tunings)
+        tuner = None if tune is None else Tuner(tune, tunings, loader, settings)
         self._journal = journal
         self._store = store
         self._report_to = report
@@ -102,7 +107,7 @@ class Deployer(News):
             store=store,
             fetch=fetch,
             loader=loader,
-            trial=Ranking(loader, settings, host, inspect=inspect, remembered=journal.measurements),
+            trial=Ranking(loader, settings, host, inspect=inspect, remembered=journal.measurements, tuner=tuner),
             settings=settings,
             jobs=self._jobs,
             restore=self._restore,

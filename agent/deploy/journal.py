@@ -19,7 +19,7 @@ import structlog
 from agent.database import MAX_PAGES, Database
 from agent.deploy.bootguard import Boot, recent
 from agent.deploy.machine import State
-from agent.deploy.records import PassedOver, SlotRelease, TrialRecord, VariantRecord
+from agent.deploy.records import PassedOver, Receipt, SlotRelease, TrialRecord, VariantRecord
 from agent.deploy.row import Row
 from agent.deploy.tables import COLUMNS, LOAD_ROWS, MIGRATIONS, SAVE_ROW, row_values, to_json, to_row
 from agent.errors import TrustError
@@ -31,6 +31,9 @@ HISTORY = 50
 MEASUREMENTS = 1000
 QUARANTINED = 1000
 MOST_CRASHES = 64
+
+_SWAPPED = (State.COMMITTED, State.ROLLED_BACK)
+"""States in which the row's receipt is whole."""
 
 
 class _DeathsKept(msgspec.Struct, frozen=True):
@@ -53,13 +56,14 @@ def _text(numbers: tuple[int, ...]) -> str:
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """One state that a pipeline entered."""
+    """One state that a pipeline entered; ``receipt`` is that of the swap which ended so, or was undone."""
 
     at_ms: int
     state: State
     reference: str | None
     release: SlotRelease | None
     reason: str | None
+    receipt: Receipt | None = None
 
 
 def _meta(db: sqlite3.Connection, key: str) -> str | None:
@@ -183,9 +187,12 @@ class Journal:
     def _remember(self, db: sqlite3.Connection, row: Row) -> None:
         """Add a line of history and drop the oldest."""
         release = row.candidate or row.current
+        receipt = to_json(row.receipt) if row.state in _SWAPPED else None
+        state = (row.pipeline, row.updated_at_ms, row.state.value, row.reference, to_json(release), row.reason)
         db.execute(
-            "INSERT INTO history (pipeline, at_ms, state, reference, release, reason) VALUES (?, ?, ?, ?, ?, ?)",
-            (row.pipeline, row.updated_at_ms, row.state.value, row.reference, to_json(release), row.reason),
+            "INSERT INTO history (pipeline, at_ms, state, reference, release, reason, receipt) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*state, receipt),
         )
         db.execute(
             "DELETE FROM history WHERE pipeline = ?1 AND id NOT IN "
@@ -197,14 +204,20 @@ class Journal:
         """Return the last states of ``pipeline``, newest first, at most 50."""
         with self.database.reading() as db:
             found = db.execute(
-                "SELECT at_ms, state, reference, release, reason FROM history WHERE pipeline = ? ORDER BY id DESC",
+                "SELECT at_ms, state, reference, release, reason, receipt FROM history "
+                "WHERE pipeline = ? ORDER BY id DESC",
                 (pipeline,),
             ).fetchall()
         return tuple(
             HistoryEntry(
-                at_ms, State(state), reference, release and msgspec.json.decode(release, type=SlotRelease), reason
+                at_ms,
+                State(state),
+                reference,
+                release and msgspec.json.decode(release, type=SlotRelease),
+                reason,
+                receipt and msgspec.json.decode(receipt, type=Receipt),
             )
-            for at_ms, state, reference, release, reason in found
+            for at_ms, state, reference, release, reason, receipt in found
         )
 
     # --- what was learnt -------------------------------------------------------------------------------------------

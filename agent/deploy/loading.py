@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -18,10 +18,14 @@ import structlog
 from agent.deploy.optimised import OptimisedCache
 from agent.deploy.ports import StorePort, WorkerFactory, WorkerPort
 from agent.deploy.records import DeploySettings, SlotRelease
+from agent.deploy.tunings import Tunings
 from agent.errors import ChildDied, ModelError
+from agent.infer.tuning import Need, choose
 from agent.process.messages import Load
 from agent.registry.store import StoredRelease
-from agent.types import Digest
+from agent.types import Digest, RunOptions
+
+T = TypeVar("T")
 
 log = structlog.get_logger(part="deploy")
 
@@ -39,8 +43,7 @@ class How(msgspec.Struct, frozen=True):
     """The way in which a worker runs its model. ``floor``: it answers everything above that score."""
 
     providers: tuple[str, ...] = ()
-    threads: int = 1
-    spin: bool = False
+    options: RunOptions = RunOptions(1)
     floor: float = 0.0
 
     def serves_for(self, wanted: How) -> bool:
@@ -124,9 +127,11 @@ class Loader:
         store: StorePort,
         settings: DeploySettings,
         cache: OptimisedCache | None = None,
+        tunings: Tunings | None = None,
     ) -> None:
         self._factory = factory
         self._cache = cache
+        self._tunings = tunings
         self._store = store
         self._settings = settings
         self._numbers = itertools.count(1)
@@ -137,10 +142,29 @@ class Loader:
         other._settings = settings
         return other
 
-    def how(self, stored: StoredRelease, variant: int, score: float | None) -> How:
-        """Return how a worker of ``variant`` is run; ``score`` is the configuration's threshold, if it has one."""
+    def how(self, stored: StoredRelease, variant: int, score: float | None, fps: float | None = None) -> How:
+        """Return how a worker of ``variant`` is run.
+
+        ``score`` is the configuration's threshold, if it has one; ``fps`` what its cameras give together, None: as much
+        as can be had.
+        """
         least = min(SCORE_FLOOR, threshold(stored, score), stored.manifest.thresholds.score)
-        return How(self.providers_of(stored, variant), self._settings.threads, self._settings.spin, least)
+        return How(self.providers_of(stored, variant), self._options(stored, variant, fps), least)
+
+    def need(self, stored: StoredRelease, fps: float | None) -> Need:
+        """Return what is asked of the release on this device."""
+        budget = stored.manifest.budget_for(self._settings.device_class)
+        return Need(fps, budget.latency_ms_p95 if budget else None)
+
+    def _options(self, stored: StoredRelease, variant: int, fps: float | None) -> RunOptions:
+        """Return what was measured to serve best, of what the configuration leaves open; else what it says."""
+        settings = self._settings
+        if self._tunings is not None and len(settings.options) > 1:
+            tuning = self._tunings.find(stored.id.digest, variant)
+            costs = tuning.among(settings.options) if tuning is not None else ()
+            if costs:
+                return choose(costs, self.need(stored, fps)).options
+        return RunOptions(settings.threads, settings.spin)
 
     def verify(self, digest: Digest) -> StoredRelease:
         """Re-hash every file of the release. Raises DigestMismatch, StorageError."""
@@ -153,27 +177,46 @@ class Loader:
         *,
         score: float | None,
         candidate: bool,
+        fps: float | None = None,
         memory_bytes: int | None = None,
     ) -> Loaded:
-        """Start a worker with ``variant``; ``score`` is the configuration's threshold, if it has one.
+        """Start a worker with ``variant``; see :meth:`how`.
 
         ``memory_bytes`` is what loading and the first run may allocate, well-meant: None where the release has shown
         what it needs. Raises ModelError, ChildDied, ChildHung.
         """
-        manifest = stored.manifest
-        how = self.how(stored, variant, score)
-        load = Load(
+        load = self.order(stored, variant, score=score, fps=fps, memory_bytes=memory_bytes)
+
+        def start(load: Load) -> WorkerPort:
+            name, timeout_s = f"worker-{next(self._numbers)}", self._settings.load_timeout_s
+            return self._factory.start(name=name, load=load, candidate=candidate, timeout_s=timeout_s)
+
+        worker = self.with_copy(stored, variant, load, start)
+        how = How(load.providers, RunOptions(load.threads, load.spin, load.arena), load.score_floor)
+        return Loaded(slot_of(stored, variant), stored, worker, stored.manifest.labels, how=how)
+
+    def order(
+        self,
+        stored: StoredRelease,
+        variant: int,
+        *,
+        score: float | None,
+        fps: float | None,
+        memory_bytes: int | None,
+    ) -> Load:
+        """Return what a worker of ``variant`` is told; see :meth:`start`."""
+        how, manifest = self.how(stored, variant, score, fps), stored.manifest
+        limited = memory_bytes is not None and how.providers == (CPU,)  # an accelerator's driver maps what it likes
+        return Load(
             spec=manifest.spec(variant, stored.id.digest),
             path=str(stored.path(manifest.variants[variant].file)),
             providers=how.providers,
-            threads=how.threads,
-            spin=how.spin,
+            threads=how.options.threads,
+            spin=how.options.spin,
+            arena=how.options.arena,
             score_floor=how.floor,
+            data_limit_bytes=AIR * (memory_bytes or 0) + AIR_BYTES if limited else 0,
         )
-        if memory_bytes is not None and load.providers == (CPU,):  # an accelerator's driver maps what it likes
-            load = msgspec.structs.replace(load, data_limit_bytes=AIR * memory_bytes + AIR_BYTES)
-        worker = self._start(load, candidate, stored, variant)
-        return Loaded(slot_of(stored, variant), stored, worker, manifest.labels, how=how)
 
     def providers_of(self, stored: StoredRelease, variant: int) -> tuple[str, ...]:
         """Return the providers that a worker of ``variant`` is asked to use."""
@@ -184,36 +227,32 @@ class Loader:
         if self._cache is not None:
             self._cache.collect(keep)
 
-    def _start(self, load: Load, candidate: bool, stored: StoredRelease, variant: int) -> WorkerPort:
-        """Start the worker, from the optimised copy of its model or leaving one behind."""
-        start = partial(
-            self._factory.start,
-            name=f"worker-{next(self._numbers)}",
-            candidate=candidate,
-            timeout_s=self._settings.load_timeout_s,
-        )
+    def with_copy(self, stored: StoredRelease, variant: int, load: Load, use: Callable[[Load], T]) -> T:
+        """Have ``use`` load the optimised copy of the model, or leave one behind; return what it returns."""
         if self._cache is None or load.providers != (CPU,):  # other providers keep caches of their own
-            return start(load=load)
+            return use(load)
         key = self._cache.key(stored.id.digest, variant, CPU)
         found = self._cache.find(key)
         if found is not None:
             try:
-                return start(load=msgspec.structs.replace(load, optimized=str(found)))
+                return use(msgspec.structs.replace(load, optimized=str(found)))
             except ChildDied as error:  # whether it is the copy that it died of is not worth finding out
                 log.warning("cache.doubted", release=str(stored.id), reason=error.message)
                 self._cache.forget(key)
         written = self._cache.reserve(key, stored.manifest.variants[variant].file.size)
         if written is None:
-            return start(load=load)
+            return use(load)
         try:
-            worker = start(load=msgspec.structs.replace(load, optimize_to=str(written)))
+            result = use(msgspec.structs.replace(load, optimize_to=str(written)))
         except BaseException:
             self._cache.drop(written)
             raise
         self._cache.keep(key, written)
-        return worker
+        return result
 
-    def bring_back(self, slot: SlotRelease, *, score: float | None, beside: bool = False) -> Loaded:
+    def bring_back(
+        self, slot: SlotRelease, *, score: float | None, fps: float | None = None, beside: bool = False
+    ) -> Loaded:
         """Verify and load a release that was committed before, for serving at once; ``beside`` one that serves: slowly.
 
         A variant whose providers the host lost gives way to one that it has. Raises the errors of :meth:`verify` and
@@ -223,12 +262,13 @@ class Loader:
         variants = stored.manifest.variants
         usable = slot.variant < len(variants) and self._providers(variants[slot.variant].providers)
         variant = slot.variant if usable else choose_variant(stored, self._settings.providers)
-        return self.start(stored, variant, score=score, candidate=beside)
+        return self.start(stored, variant, score=score, fps=fps, candidate=beside)
 
-    def factory(self, folder: str, *, score: float | None) -> Loaded:
+    def factory(self, folder: str, *, score: float | None, fps: float | None = None) -> Loaded:
         """Take the factory release in ``folder`` into the store and load it, for serving at once."""
         stored = self._store.take_in(Path(folder))
-        return self.start(stored, choose_variant(stored, self._settings.providers), score=score, candidate=False)
+        variant = choose_variant(stored, self._settings.providers)
+        return self.start(stored, variant, score=score, fps=fps, candidate=False)
 
     def _providers(self, made_for: tuple[str, ...]) -> tuple[str, ...]:
         """Return the providers to ask for, in the configuration's order."""

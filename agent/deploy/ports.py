@@ -1,7 +1,8 @@
 """What the deployment part needs of others, as small as it is used. ``app`` wires the real ones.
 
 Real: ``serve.handle.WorkerHandle``, ``loop.pipeline.Pipeline``, ``registry.client.FetchClient``,
-``registry.store.Store``, ``inspect.client.InspectClient``, ``supervise.heartbeat.Heartbeat``.
+``registry.store.Store``, ``inspect.client.InspectClient``, ``serve.tuner.TuneClient``,
+``supervise.heartbeat.Heartbeat``.
 Tests put fakes behind the same shapes.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from agent.loop.records import PipelineStatistics
 from agent.process.messages import Inspected, Load, Output, Progress, Ready, Surveyed
 from agent.registry.store import StoredRelease
-from agent.types import Digest, ReleaseId
+from agent.types import Digest, ReleaseId, RunCost, RunOptions
 
 
 class WorkerPort(Protocol):
@@ -131,6 +132,23 @@ class InspectPort(Protocol):
         self, path: Path, *, name: str, providers: tuple[str, ...], memory_bytes: int, cancel: threading.Event
     ) -> Inspected:
         """Inspect; blocks. Raises ModelError with the reason in words, ChildDied, ChildHung."""
+        ...
+
+
+class TunePort(Protocol):
+    """Measures what a model costs under different options."""
+
+    def measure(
+        self,
+        load: Load,
+        picture: Path,
+        options: tuple[RunOptions, ...],
+        *,
+        seconds_each: float,
+        then: Callable[[tuple[RunCost, ...]], tuple[RunOptions, ...]],
+        cancel: threading.Event,
+    ) -> tuple[RunCost, ...]:
+        """Measure ``options``, and what ``then`` asks for having seen those; blocks. Raises LookoutError."""
         ...
 
 

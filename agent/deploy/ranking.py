@@ -3,8 +3,9 @@
 Each variant gets a worker of its own. The best so far and the next one answer the same pictures in turns, while
 ``current`` goes on serving, so that whatever disturbs one disturbs the other; the slower one's worker ends there, and
 there are never more than two. A variant that fails is only passed over when another passes, and the record says why.
-What was measured is remembered (by digest, ONNX Runtime, providers, threads and processor): then the winner is only
-looked at again, and the others are not started at all. ``deploy.variant: first`` leaves all of this out.
+What was measured is remembered (by digest, ONNX Runtime, providers, threads or that these are tuned, and processor):
+then the winner is only looked at again, and the others are not started at all. ``deploy.variant: first`` leaves all of
+this out.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import structlog
 
 from agent.deploy.lanes import Cancel
 from agent.deploy.loading import Loaded, Loader, usable_variants
+from agent.deploy.pictures import timing_pictures
 from agent.deploy.ports import InspectPort
 from agent.deploy.records import DeploySettings, PassedOver, TrialRecord, VariantRecord
-from agent.deploy.trial import RUNS, Deadline, Passed, Trial, ended_on_failure, latency_of, pictures_of
+from agent.deploy.trial import RUNS, Deadline, Passed, Trial, ended_on_failure, latency_of
+from agent.deploy.tuning import Tuner
 from agent.errors import ChildDied, ChildHung, LookoutError, ModelError, StorageError, TrialFailed
 from agent.registry.store import StoredRelease
 from agent.types import Digest
@@ -47,19 +50,23 @@ class Ranking:
         *,
         inspect: InspectPort | None = None,
         remembered: Remembered = lambda _digest, _host: (),
+        tuner: Tuner | None = None,
     ) -> None:
         self._loader = loader
         self._inspect = inspect
-        self._trial = Trial(loader, settings, inspect)
+        self._tuner = tuner
+        self._trial = Trial(loader, settings, inspect, tuner)
         self._settings = settings
         self._machine = host
-        self._host = f"{host}; {','.join(settings.providers)}; {settings.threads} threads"
+        threads = "tuned" if tuner is not None and len(settings.options) > 1 else f"{settings.threads} threads"
+        self._host = f"{host}; {','.join(settings.providers)}; {threads}"
         self._remembered = remembered
 
     def under(self, settings: DeploySettings) -> Ranking:
         """Return one that goes by other settings; a trial under way goes on by these."""
         loader = self._loader.under(settings)
-        return Ranking(loader, settings, self._machine, inspect=self._inspect, remembered=self._remembered)
+        tuner = None if self._tuner is None else self._tuner.under(loader, settings)
+        return Ranking(loader, settings, self._machine, inspect=self._inspect, remembered=self._remembered, tuner=tuner)
 
     @property
     def host(self) -> str:
@@ -67,26 +74,26 @@ class Ranking:
         return self._host
 
     def run(
-        self, stored: StoredRelease, variant: int, *, score: float | None, cancel: Cancel
+        self, stored: StoredRelease, variant: int, *, score: float | None, cancel: Cancel, fps: float | None = None
     ) -> tuple[Loaded, TrialRecord]:
         """Try the release; return the warm worker that will serve and what was measured.
 
-        ``variant`` is the first that this host can run. Raises what the first variant failed with where none passes:
-        TrialFailed, ModelError, ChildDied, ChildHung; or Cancelled.
+        ``variant`` is the first that this host can run; ``score`` and ``fps``: see :meth:`Loader.how`. Raises what the
+        first variant failed with where none passes: TrialFailed, ModelError, ChildDied, ChildHung; or Cancelled.
         """
         if self._settings.variant == "first":
-            return self._finish(self._trial.run(stored, variant, score=score, cancel=cancel), [], [])
+            return self._finish(self._trial.run(stored, variant, score=score, fps=fps, cancel=cancel), [], [])
         entrants = usable_variants(stored, self._settings.providers)
         known = self._recall(stored, entrants)
         if known is not None:
             winner = min(known[0], key=lambda one: one.latency_ms.p50)
             try:
-                passed = self._trial.run(stored, winner.variant, score=score, cancel=cancel, known=winner)
+                passed = self._trial.run(stored, winner.variant, score=score, fps=fps, cancel=cancel, known=winner)
             except VERDICTS as error:
                 log.warning("trial.remembered_failed", release=str(stored.id), reason=error.message)
             else:
                 return self._finish(passed, known[0], known[1], remembered=True)
-        return self._try_all(stored, entrants, score, cancel)
+        return self._try_all(stored, entrants, score, fps, cancel)
 
     def _recall(
         self, stored: StoredRelease, entrants: Sequence[int]
@@ -103,7 +110,12 @@ class Ranking:
         return (records, over) if records and complete else None
 
     def _try_all(
-        self, stored: StoredRelease, entrants: Sequence[int], score: float | None, cancel: Cancel
+        self,
+        stored: StoredRelease,
+        entrants: Sequence[int],
+        score: float | None,
+        fps: float | None,
+        cancel: Cancel,
     ) -> tuple[Loaded, TrialRecord]:
         best: Passed | None = None
         beaten: list[VariantRecord] = []
@@ -112,7 +124,7 @@ class Ranking:
         try:
             for number in entrants:
                 try:
-                    passed = self._trial.run(stored, number, score=score, cancel=cancel)
+                    passed = self._trial.run(stored, number, score=score, fps=fps, cancel=cancel)
                 except VERDICTS as error:
                     failure = failure or error
                     over.append(PassedOver(number, error.message))
@@ -144,7 +156,7 @@ class Ranking:
 
         try:
             cancel.bind(kill)
-            with pictures_of(champion.loaded) as pictures:
+            with timing_pictures(champion.loaded.stored, champion.record.variant) as pictures:
                 for run in range(max(RUNS, len(pictures))):
                     for one in pair if run % 2 == 0 else pair[::-1]:
                         with ended_on_failure(one.loaded, one.watch, cancel):

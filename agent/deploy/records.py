@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from agent.deploy.machine import TERMINAL, State
-from agent.types import Digest, ModelName, PipelineName, ReleaseId
+from agent.types import Digest, ModelName, PipelineName, ReleaseId, RunOptions
 
 
 class SlotRelease(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class VariantRecord(msgspec.Struct, frozen=True):
-    """What the trial measured of one variant on this host."""
+    """What the trial measured of one variant on this host; ``options``: those with which it was run on the CPU."""
 
     variant: int
     precision: str
@@ -56,6 +56,7 @@ class VariantRecord(msgspec.Struct, frozen=True):
     golden_matched: int
     golden_expected: int
     warnings: tuple[str, ...] = ()
+    options: RunOptions | None = None
 
 
 class PassedOver(msgspec.Struct, frozen=True):
@@ -236,7 +237,8 @@ class StoredModel(msgspec.Struct, frozen=True):
 class PipelineSettings(msgspec.Struct, frozen=True):
     """What the configuration says of one pipeline, as far as deployment needs it. ``labels``: report only these.
 
-    ``factory``: the folder of a release that serves where nothing else can.
+    ``factory``: the folder of a release that serves where nothing else can. ``fps``: the frames a second that its
+    cameras give together, None: as many as can be answered.
     """
 
     name: PipelineName
@@ -244,17 +246,20 @@ class PipelineSettings(msgspec.Struct, frozen=True):
     score: float | None = None
     labels: tuple[str, ...] | None = None
     factory: str | None = None
+    fps: float | None = None
 
 
 class DeploySettings(msgspec.Struct, frozen=True):
     """What the configuration says of deployments and inference.
 
-    ``device_class`` chooses a manifest's budget.
+    ``device_class`` chooses a manifest's budget. ``threads`` and ``spin`` hold unless a tuning has shown which of
+    ``options`` are best; fewer than two: nothing is left to choose, and nothing is tuned.
     """
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     threads: int = 1
     spin: bool = False
+    options: tuple[RunOptions, ...] = ()
     device_class: str | None = None
     load_timeout_s: float = 60.0
     golden_timeout_s: float = 30.0

@@ -1,10 +1,10 @@
 """Loads what serves anew where the configuration asks for another way of running it, and lets that take over.
 
-Other providers, threads or spinning, or a threshold below the scores that the worker answers at all: the same release
-is loaded beside the worker that serves, and swapped in between two frames; where memory is too short for both, the
-worker that serves is closed first, which is said. Where the release cannot be loaded in the new way, what serves goes
-on as it is, and ``trouble`` says why: it is not tried again before something changes. A deployment in its trial, shadow
-or probation is not disturbed: its end is waited for. Control thread only.
+Other providers, threads or spinning, cameras that need another tuning, or a threshold below the scores that the worker
+answers at all: the same release is loaded beside the worker that serves, and swapped in between two frames; where
+memory is too short for both, the worker that serves is closed first, which is said. Where the release cannot be loaded
+in the new way, what serves goes on as it is, and ``trouble`` says why: it is not tried again before something changes.
+A deployment in its trial, shadow or probation is not disturbed: its end is waited for. Control thread only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent.deploy.keeper import Keeper
 from agent.deploy.loading import Loaded, variant_for
 from agent.deploy.machine import State
 from agent.deploy.parts import Parts
-from agent.deploy.records import DeploySettings, SlotRelease
+from agent.deploy.records import DeploySettings, PipelineSettings, SlotRelease
 from agent.deploy.timers import Timers
 from agent.deploy.watching import memory_mb
 from agent.errors import ChildDied, LookoutError, StorageError
@@ -45,7 +45,7 @@ class Renewal:
         self._timers = timers
         self._course = course
         self._keeper = keeper
-        self._seen: tuple[Loaded, DeploySettings, float | None] | None = None
+        self._seen: tuple[Loaded, DeploySettings, PipelineSettings] | None = None
         self._loading: Loaded | None = None
         self._former: Loaded | None = None
         self._trouble: str | None = None
@@ -60,14 +60,14 @@ class Renewal:
         now = self._keeper.now
         if now is None or self._loading is not None or self._course.state in BUSY:
             return
-        settings, score = self._parts.settings, self._configured.now.score
+        settings, wanted = self._parts.settings, self._configured.now
         seen = self._seen
-        if seen is not None and seen[0] is now and seen[1] is settings and seen[2] == score:
+        if seen is not None and seen[0] is now and seen[1] is settings and seen[2] is wanted:
             return
-        self._seen, self._trouble = (now, settings, score), None
+        self._seen, self._trouble = (now, settings, wanted), None
         before = settings.providers if seen is None else seen[1].providers
         try:
-            self._decide(now, score, fresh=frozenset(settings.providers) - frozenset(before))
+            self._decide(now, wanted, fresh=frozenset(settings.providers) - frozenset(before))
         except LookoutError as error:
             self._fail(error)
 
@@ -76,11 +76,11 @@ class Renewal:
         if seen.cause == "swap":
             self._exchanged()
 
-    def _decide(self, now: Loaded, score: float | None, fresh: frozenset[str]) -> None:
+    def _decide(self, now: Loaded, wanted: PipelineSettings, fresh: frozenset[str]) -> None:
         """Load what serves anew if that makes a difference. Raises :class:`ModelError`: it cannot run here at all."""
         parts = self._parts
         variant = variant_for(now.stored, now.slot.variant, parts.settings.providers, fresh)
-        if now.how.serves_for(parts.loader.how(now.stored, variant, score)):
+        if now.how.serves_for(parts.loader.how(now.stored, variant, wanted.score, wanted.fps)):
             return
         slot = msgspec.structs.replace(now.slot, variant=variant)
         short = self._lacks_memory(now)

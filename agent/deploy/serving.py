@@ -137,15 +137,16 @@ class Serving:
         self, slot: SlotRelease, done: Callable[[SlotRelease, Loaded | LookoutError], None], *, beside: bool = False
     ) -> None:
         """Verify and load ``slot`` from the store, ``beside`` what serves; ``done`` is called on the control thread."""
-        score = self._configured.now.score
+        now, loader = self._configured.now, self._parts.loader
         self._load(
-            lambda: self._parts.loader.bring_back(slot, score=score, beside=beside), lambda result: done(slot, result)
+            lambda: loader.bring_back(slot, score=now.score, fps=now.fps, beside=beside),
+            lambda result: done(slot, result),
         )
 
     def bring_factory(self, folder: str, done: Callable[[Loaded | LookoutError], None]) -> None:
         """Load the factory release; ``done`` is called on the control thread."""
-        score = self._configured.now.score
-        self._load(lambda: self._parts.loader.factory(folder, score=score), done)
+        now, loader = self._configured.now, self._parts.loader
+        self._load(lambda: loader.factory(folder, score=now.score, fps=now.fps), done)
 
     def _load(self, job: Callable[[], Loaded], done: Callable[[Loaded | LookoutError], None]) -> None:
         def arrived(result: Loaded | LookoutError) -> None:

@@ -42,6 +42,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE pipelines ADD COLUMN unload_first INTEGER NOT NULL DEFAULT 0",
     ),
     ("ALTER TABLE pipelines ADD COLUMN spread_ms INTEGER",),
+    (
+        """CREATE TABLE tunings (
+            digest TEXT NOT NULL, variant INTEGER NOT NULL, host TEXT NOT NULL, record TEXT NOT NULL,
+            PRIMARY KEY (digest, variant, host))""",
+    ),
+    ("ALTER TABLE history ADD COLUMN receipt TEXT",),
 )
 """``MIGRATIONS[n]`` brings schema ``n`` to ``n + 1``. Append only: devices in the field hold every one of them."""
 

@@ -1,6 +1,7 @@
 """The tests that one variant must pass in its own worker before it may serve. Blocks: job lanes only.
 
-In order: inspection of the file in a process of its own; the worker loads it and compares real inputs and outputs with
+In order: inspection of the file in a process of its own; on a host that has not run it, tuning in another one (which
+judges nothing); the worker loads it and compares real inputs and outputs with
 the manifest; golden images; at least ten timed runs; memory all along. The candidate shares the cores with whoever
 serves, so latency is rejected here only on gross excess or a hang: the verdict on the budget is probation's. Every step
 has a deadline, and so has the whole; whatever fails, the worker is killed and the reason is in words. Which of several
@@ -10,27 +11,29 @@ variants serves is :mod:`agent.deploy.ranking`'s.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from agent.clock import NS_PER_S, monotonic_ns
 from agent.deploy.golden import Comparison, Sighting, Tolerance, compare
 from agent.deploy.lanes import Cancel, Cancelled
-from agent.deploy.loading import Loaded, Loader
+from agent.deploy.loading import CPU, Loaded, Loader
 from agent.deploy.memorywatch import MemoryWatch, memory_bound
+from agent.deploy.pictures import timing_pictures
 from agent.deploy.ports import InspectPort
 from agent.deploy.records import DeploySettings, Latency, VariantRecord
-from agent.errors import ChildDied, ChildHung, LookoutError, ModelError, StorageError, TrialFailed
+from agent.deploy.tuning import Tuner
+from agent.errors import ChildDied, ChildHung, LookoutError, ModelError, TrialFailed
 from agent.process import rows
 from agent.process.messages import Output
 from agent.registry.manifest import Golden, Manifest
 from agent.registry.store import StoredRelease
-from agent.types import MB, InputSpec
+from agent.types import MB
 
 RUNS = 10
 GROSS = 5.0
@@ -76,12 +79,19 @@ class Deadline:
 
 
 class Trial:
-    """Tries single variants on this host. ``inspect`` None: files are not inspected (tests)."""
+    """Tries single variants on this host. ``inspect`` None: files are not inspected; ``tuner``: nor tuned (tests)."""
 
-    def __init__(self, loader: Loader, settings: DeploySettings, inspect: InspectPort | None = None) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        settings: DeploySettings,
+        inspect: InspectPort | None = None,
+        tuner: Tuner | None = None,
+    ) -> None:
         self._loader = loader
         self._settings = settings
         self._inspect = inspect
+        self._tuner = tuner
 
     def run(
         self,
@@ -90,9 +100,10 @@ class Trial:
         *,
         score: float | None,
         cancel: Cancel,
+        fps: float | None = None,
         known: VariantRecord | None = None,
     ) -> Passed:
-        """Inspect, load and test; return the warm worker and what was measured.
+        """Inspect, tune (once on a host), load and test; return the warm worker and what was measured.
 
         ``known``: what was measured on this host before; then only the answers are looked at. Raises TrialFailed,
         ModelError, OutputError, ChildDied, ChildHung, or Cancelled; nothing is left running then.
@@ -101,7 +112,9 @@ class Trial:
         budget = stored.manifest.budget_for(self._settings.device_class)
         bound_bytes, why = memory_bound(self._settings, budget)
         notes = self._look_at_file(stored, variant, bound_bytes, cancel)
-        loaded = self._load(stored, variant, score, bound_bytes)
+        if self._tuner is not None:
+            self._tuner.tune(stored, variant, fps=fps, memory_bytes=bound_bytes, cancel=cancel)
+        loaded = self._load(stored, variant, score, fps, bound_bytes)
         watch = MemoryWatch(loaded.worker, bound_bytes, why)
         with ended_on_failure(loaded, watch, cancel):
             cancel.bind(loaded.worker.kill)
@@ -128,10 +141,12 @@ class Trial:
             raise
         return found.notes
 
-    def _load(self, stored: StoredRelease, variant: int, score: float | None, bound_bytes: int) -> Loaded:
+    def _load(
+        self, stored: StoredRelease, variant: int, score: float | None, fps: float | None, bound_bytes: int
+    ) -> Loaded:
         file = stored.manifest.variants[variant].file
         try:
-            return self._loader.start(stored, variant, score=score, candidate=True, memory_bytes=bound_bytes)
+            return self._loader.start(stored, variant, score=score, fps=fps, candidate=True, memory_bytes=bound_bytes)
         except ChildHung as error:
             raise ChildHung(
                 f"{error.message} (deploy.load_timeout_s): it hangs or is far too slow for this device; "
@@ -148,9 +163,10 @@ class Trial:
         manifest, variant = loaded.stored.manifest, loaded.slot.variant
         deadline = Deadline(self._settings)
         golden = [self._look(loaded, picture, deadline, cancel) for picture in manifest.golden]
+        options = loaded.how.options if loaded.how.providers == (CPU,) else None
         if known is not None:
-            return known
-        with pictures_of(loaded) as pictures:
+            return msgspec.structs.replace(known, options=options)
+        with timing_pictures(loaded.stored, variant) as pictures:
             times = [
                 self.ask(loaded, pictures[run % len(pictures)], deadline, cancel)
                 for run in range(max(RUNS, len(pictures)))
@@ -171,6 +187,7 @@ class Trial:
             golden_matched=sum(one.matched for one in golden),
             golden_expected=sum(one.expected for one in golden),
             warnings=(*ready.warnings, *notes),
+            options=options,
         )
 
     def _look(self, loaded: Loaded, picture: Golden, deadline: Deadline, cancel: Cancel) -> Comparison:
@@ -239,16 +256,6 @@ def ended_on_failure(loaded: Loaded, watch: MemoryWatch, cancel: Cancel) -> Iter
         raise
 
 
-@contextmanager
-def pictures_of(loaded: Loaded) -> Iterator[list[Path]]:
-    """Lend the pictures that a release is timed on: its golden images or, without any, a black one."""
-    manifest = loaded.stored.manifest
-    with tempfile.TemporaryDirectory(prefix="lookout-trial-") as folder:
-        spec = manifest.spec(loaded.slot.variant, loaded.slot.digest)
-        pictures = [loaded.stored.path(one.image) for one in manifest.golden]
-        yield pictures or [black_picture(Path(folder), spec.input)]
-
-
 def inference_ms(output: Output) -> float:
     """Return the time inside the worker, waiting left out."""
     timings = output.timings
@@ -282,14 +289,3 @@ def _label(manifest: Manifest, class_id: float) -> str:
     if not 0 <= class_id < len(manifest.labels):
         raise TrialFailed(f"the model answered class {class_id:.0f}; the manifest names {len(manifest.labels)} labels")
     return manifest.labels[int(class_id)]
-
-
-def black_picture(folder: Path, model_input: InputSpec) -> Path:
-    """Write a black picture of the model's input size (PPM: no library is needed). Raises :class:`StorageError`."""
-    path = folder / "black.ppm"
-    header = f"P6 {model_input.width} {model_input.height} 255\n".encode()
-    try:
-        path.write_bytes(header + bytes(3 * model_input.width * model_input.height))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}; free disk space") from error
-    return path

@@ -3,7 +3,8 @@
 The only module of the agent that imports ONNX Runtime, because its telemetry must be off before that import (it would
 write a device id under the home folder). ``run`` may be called from one thread while others prepare or read tensors:
 each call's outputs are arrays of their own. Plain ``run`` is used because an IO binding gains less than the noise on a
-CPU; the memory arena is on because without it a YOLOX-Nano is slower and larger (92 against 78 MB).
+CPU; the memory arena is on unless it was measured to be a loss: without it a YOLOX-Nano is slower and larger (92
+against 78 MB).
 """
 
 from __future__ import annotations
@@ -82,21 +83,23 @@ class Session:
         providers: Sequence[str],
         threads: int,
         spin: bool,
+        arena: bool = True,
         optimized: Path | None = None,
         optimize_to: Path | None = None,
     ) -> Session:
         """Load the model file at ``path`` and run it once on zeros.
 
         ``providers`` in order of preference, names or aliases; ``threads`` for one operator (0: one fewer than the
-        cores this process may use, at least 1); ``spin`` lets idle threads busy-wait. An accelerator that is missing or
-        fails is a warning, and the CPU serves. ``optimized`` is the same model as ``optimize_to`` left it on this host,
-        and takes its place where it can be loaded; both are for the CPU alone. Raises :class:`ModelError` naming the
-        file and the cause.
+        cores this process may use, at least 1); ``spin`` lets threads busy-wait for one another during a run, never
+        between two; ``arena`` keeps freed tensors for the next run. An accelerator that is missing or fails is a
+        warning, and the CPU serves. ``optimized`` is the same model as ``optimize_to`` left it on this host, and takes
+        its place where it can be loaded; both are for the CPU alone. Raises :class:`ModelError` naming the file and the
+        cause.
         """
         _check_file(path)
         choice = choose_providers(providers, available_providers())
         started = time.perf_counter()
-        options = partial(_options, threads, spin=spin)
+        options = partial(_options, threads, spin=spin, arena=arena)
         inner: onnxruntime.InferenceSession | None = None
         warnings: list[str] = []
         if choice.providers == (CPU,):
@@ -158,16 +161,18 @@ def _create(
         return session, warnings
 
 
-def _options(threads: int, *, spin: bool) -> onnxruntime.SessionOptions:
+def _options(threads: int, *, spin: bool, arena: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads or max(1, len(os.sched_getaffinity(0)) - 1)
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.enable_cpu_mem_arena = True
+    options.enable_cpu_mem_arena = arena
     options.enable_mem_pattern = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    if spin:  # a pool at rest must not keep cores hot: that is for whoever runs flat out, whose runs leave no rest
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 

@@ -34,12 +34,16 @@ class InternalError(CommandError):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A command, as far as its answer is concerned. ``progress``: its sender wants to hear how far it is."""
+    """A command, as far as its answer is concerned. ``progress``: its sender wants to hear how far it is.
+
+    ``take`` gets the answer of who asked at the device itself, in place of a topic; it must neither block nor raise.
+    """
 
     name: str
     correlation: Correlation | None
     id: str | None = None
     progress: bool = False
+    take: Callable[[bytes], None] | None = None
 
 
 class Answers:
@@ -64,6 +68,9 @@ class Answers:
 
     def send(self, request: Request, payload: bytes) -> None:
         """Send an answer."""
+        if request.take is not None:
+            request.take(payload)
+            return
         self._publish(
             Outgoing(
                 topic=result_topic(request.name),

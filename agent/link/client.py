@@ -158,7 +158,7 @@ class Session:
             return self._attempt(broker)
         except Exception:  # the thread's last line: a bug in a handler costs this connection, not the link
             log.exception("mqtt.crashed", broker=broker.name)
-            return self._failed(broker, faults.crashed(broker.name), was_online=False)
+            return self._failed(broker, faults.crashed(broker.name), was_accepted=False)
 
     def _take_up(self) -> None:
         """Make the configuration that is wanted the one that counts."""
@@ -215,7 +215,7 @@ class Session:
         except faults.Interrupted:
             return 0.0
         except faults.BrokerFault as fault:
-            return self._failed(broker, fault, was_online=visit is not None and visit.online)
+            return self._failed(broker, fault, was_accepted=visit is not None and visit.connection.accepted)
         finally:
             self._visit = None
             if visit is not None:
@@ -251,10 +251,10 @@ class Session:
         self._halt.lower()  # only a change that is still to come interrupts it; one that came is seen in the next turn
         return broker.renewed(now_s)
 
-    def _failed(self, broker: Broker, fault: faults.BrokerFault, *, was_online: bool) -> float:
+    def _failed(self, broker: Broker, fault: faults.BrokerFault, *, was_accepted: bool) -> float:
         if isinstance(fault, faults.TakenOver):
             self._twins.taken_over()
-        elif self._twins.found and was_online:
+        elif self._twins.found and was_accepted:
             fault = faults.twin(broker.name)
         fault, delay_s = broker.failed(fault)
         if not self._stopping.is_set():

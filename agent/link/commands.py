@@ -32,7 +32,7 @@ from agent.link import envelope
 from agent.link.answers import Answers, InternalError, Request
 from agent.link.forms import Arguments
 from agent.link.lanes import Lanes
-from agent.link.memory import CommandMemory
+from agent.link.memory import CommandMemory, Fresh
 from agent.link.messages import MAX_COMMAND_BYTES
 from agent.link.runner import Busy, Counts, Runner
 from agent.link.topics import Address, Topics
@@ -50,6 +50,13 @@ HANDLER_S = 60.0
 
 UNKNOWN = "?"
 """The lane of whatever is no verb."""
+
+
+class Local(msgspec.Struct, frozen=True):
+    """A command of somebody at the device itself."""
+
+    request: Request
+    args: dict[str, Any]
 
 
 class RouterStatistics(msgspec.Struct, frozen=True):
@@ -94,7 +101,7 @@ class Router:
         self._answers = Answers(topics, publish)
         self._counts = Counts("received", "done", "failed", "refused", "repeated", "ignored", "timed_out")
         self._runner = Runner(memory, self._answers, self._counts, now_ns)
-        self._lanes: Lanes[Incoming] = Lanes(
+        self._lanes: Lanes[Incoming | Local] = Lanes(
             "lookout-command",
             self._work,
             threads=THREADS,
@@ -139,16 +146,45 @@ class Router:
             self._refuse(self._identified(incoming), busy)
             incoming.acknowledge()
 
+    def ask(self, name: str, args: dict[str, Any], take: Callable[[bytes], None]) -> None:
+        """Run a command of somebody at the device itself, in its lane and by its row; never blocks.
+
+        ``take`` gets the answer as JSON, once, from any thread; it must neither block nor raise.
+        """
+        self._counts.add("received")
+        request = Request(name, None, take=take)
+        row = self._verbs.get(name)
+        if not self._lanes.offer(UNKNOWN if row is None else row.lane, Local(request, args)):
+            self._refuse(request, Busy(f"{self._max_waiting} commands wait already; send it again later"))
+
     # --- on the threads lookout-command-… ----------------------------------------------------------------------------
 
-    def _work(self, incoming: Incoming, pulse: Pulse) -> None:
+    def _work(self, item: Incoming | Local, pulse: Pulse) -> None:
         pulse.waiting(HANDLER_S)
         try:
-            self._handle(incoming)
+            if isinstance(item, Local):
+                self._handle_local(item)
+            else:
+                self._handle(item)
         except Exception:  # a thread's last line: a bug in one command must not end all commands
-            log.exception("command.crashed", topic=incoming.topic)
-            self._refuse(self._identified(incoming), InternalError("a fault of the agent; its log says more"))
-            incoming.acknowledge()
+            fault = InternalError("a fault of the agent; its log says more")
+            if isinstance(item, Local):
+                log.exception("command.crashed", verb=item.request.name)
+                self._refuse(item.request, fault)
+            else:
+                log.exception("command.crashed", topic=item.topic)
+                self._refuse(self._identified(item), fault)
+                item.acknowledge()
+
+    def _handle_local(self, item: Local) -> None:
+        try:
+            row = self._row(item.request)
+            arguments = envelope.arguments(envelope.validate({"v": 1, "args": item.args}), row.form)
+            self._runner.check_room(row)
+        except LookoutError as error:
+            self._refuse(item.request, error)
+            return
+        self._runner.run(row, arguments, item.request, Fresh())
 
     def _handle(self, incoming: Incoming) -> None:
         address = self._topics.parse(incoming.topic)
@@ -184,14 +220,18 @@ class Router:
                 f"{incoming.topic} was published as retained and would run at every connection; clear it with an "
                 "empty retained message and send it again without retain"
             )
-        row = self._verbs.get(request.name)
-        if row is None:
-            raise envelope.unknown_verb(request.name, self._verbs)
+        row = self._row(request)
         command = envelope.validate(raw)
         envelope.check_expiry(command, self._utc_ms)
         arguments = envelope.arguments(command, row.form)
         self._runner.check_room(row)
         return row, arguments, command.progress
+
+    def _row(self, request: Request) -> Verb:
+        row = self._verbs.get(request.name)
+        if row is None:
+            raise envelope.unknown_verb(request.name, self._verbs)
+        return row
 
     def _meant(self, address: Address) -> bool:
         """Tell whether we belong to whom it was sent; a broker may keep a subscription to a group that we left."""

@@ -41,17 +41,21 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class HostRow(msgspec.Struct, frozen=True):
-    """A row of telemetry that becomes a sensor; ``shown``: unless somebody asks for it, it is not."""
+    """A row of telemetry that becomes a sensor; ``shown``: unless somebody asks for it, it is not.
+
+    ``counts``: it only grows, but for restarts.
+    """
 
     key: str
     name: str
     unit: str = ""
     device_class: str | None = None
     shown: bool = True
+    counts: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What is announced of a device. ``root`` is what its topics begin with.
+    """What is announced of a device. ``root`` is what its topics begin with; ``rows`` are those of the host.
 
     A camera has no problem while its health is one of ``healthy`` and none of its conditions is of ``trouble``.
     """
@@ -63,6 +67,7 @@ class Facts(msgspec.Struct, frozen=True):
     cameras: tuple[Watched, ...] = ()
     pipelines: tuple[str, ...] = ()
     rows: tuple[HostRow, ...] = ()
+    pipeline_rows: tuple[HostRow, ...] = ()
     healthy: tuple[str, ...] = ()
     trouble: tuple[str, ...] = ()
 
@@ -181,8 +186,11 @@ def _all(facts: Facts) -> Iterator[tuple[str, Component]]:
                 p="update", name=f"{pipeline} model", stat_t=f"{facts.root}update/{pipeline}", ent_cat="diagnostic"
             ),
         )
+        for row in facts.pipeline_rows:
+            value = f"loop.get('{pipeline}', {{}}).get('{row.key}')"
+            yield f"pipeline.{pipeline}.{row.key}", _row(row, value, pipeline)
     for row in facts.rows:
-        yield f"host.{row.key}", _row(row)
+        yield f"host.{row.key}", _row(row, f"host.{row.key}")
 
 
 def _camera(facts: Facts, watched: Watched) -> Iterator[tuple[str, Component]]:
@@ -278,14 +286,14 @@ def _problem(facts: Facts, camera: str, state: str) -> Component:
     )
 
 
-def _row(row: HostRow) -> Component:
+def _row(row: HostRow, value: str, whose: str = "") -> Component:
     return Component(
         p="sensor",
-        name=row.name,
-        val_tpl=f"{{{{ value_json.host.{row.key} }}}}",
+        name=f"{whose} {row.name}".strip(),
+        val_tpl=f"{{{{ value_json.{value} }}}}",
         unit_of_meas=row.unit,
         dev_cla=row.device_class,
-        stat_cla="measurement",
+        stat_cla="total_increasing" if row.counts else "measurement",
         ent_cat="diagnostic",
         en=row.shown,
     )

@@ -19,8 +19,18 @@ from agent.clock import rfc3339
 from agent.deploy.records import DeploymentStatus
 from agent.errors import LookoutError, Problem
 from agent.process.messages import Condition
-from agent.telemetry.histogram import Snapshot
-from agent.types import Event, Result
+from agent.telemetry.rows import (
+    CameraRow,
+    Counters,
+    GovernorRow,
+    LinkRow,
+    LoopRow,
+    ModelRow,
+    ProcessRow,
+    QueueRow,
+    row,
+)
+from agent.types import Event, Result, RunOptions
 
 MAX_COMMAND_BYTES = 64 * 1024
 
@@ -44,11 +54,12 @@ class Versioned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """The release that serves a pipeline."""
+    """The release that serves a pipeline; ``options``: how ONNX Runtime runs it on the CPU."""
 
     model: str
     version: str
     digest: str
+    options: RunOptions | None = None
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -192,74 +203,25 @@ class EventMessage(Versioned, frozen=True, kw_only=True):
     loitering: bool | UnsetType = UNSET
 
 
-class Counters(msgspec.Struct, frozen=True):
-    """Frames since the agent started.
-
-    ``lost``: taken for inference and never answered; ``skipped``: a live frame that a newer one replaced; ``gated``:
-    left out by the motion gate.
-    """
-
-    captured: int = 0
-    answered: int = 0
-    lost: int = 0
-    skipped: int = 0
-    gated: int = 0
-
-
-class LatencyRow(msgspec.Struct, frozen=True):
-    """A distribution over the time since the last telemetry, milliseconds."""
-
-    count: int
-    mean_ms: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
-
-
-class LoopRow(msgspec.Struct, frozen=True):
-    """One pipeline: ``stages`` by name, ``model`` as ``name:version`` of who serves."""
-
-    fps: float
-    in_flight: int
-    model: str | None
-    digest: str | None
-    counters: Counters
-    stages: dict[str, LatencyRow]
-
-
-class CameraRow(msgspec.Struct, frozen=True):
-    """One camera."""
-
-    health: str
-    fps: float
-    counters: Counters
-
-
-class GovernorRow(msgspec.Struct, frozen=True):
-    """How far the device works less: ``level`` 0 not at all, else the steps down, why, and a camera's frame rate."""
-
-    level: int
-    reason: str
-    max_fps: float | None
-
-
 class Telemetry(Versioned, frozen=True, kw_only=True):
-    """``telemetry``: the host's rows by key (null: could not be read), each pipeline, camera and model, the counters.
+    """``telemetry``: the host's rows by key, each pipeline, camera, model and process, the queues, the counters.
 
-    ``link`` says how the connection does: letters waiting, sent, dropped, connections. ``governor`` null: it is off, or
-    this host has no sensor for it.
+    A row of the host that this host cannot have is left out, one that could not be read just now is null. What each row
+    says is in docs/telemetry.md. ``link`` says how the connection does. ``governor`` null: it is off, or this host has
+    no sensor for it.
     """
 
     at: str
-    uptime_s: float
+    uptime_s: Annotated[float, row("time since the agent started", "s", name="uptime")]
     host: dict[str, float | None]
     loop: dict[str, LoopRow]
     cameras: dict[str, CameraRow]
-    models: dict[str, LatencyRow]
+    models: dict[str, ModelRow]
     counters: Counters
-    link: dict[str, int]
+    link: LinkRow
     governor: GovernorRow | None = None
+    processes: dict[str, ProcessRow] = {}
+    queues: QueueRow = QueueRow()
 
 
 class Deploy(DeploymentStatus, frozen=True, kw_only=True):
@@ -501,18 +463,6 @@ def update_message(status: DeploymentStatus) -> Update:
         latest_version=UNSET if status.latest is None else status.latest,
         in_progress=status.under_way,
         title=UNSET if model is None else model.model,
-    )
-
-
-def latency_row(samples: Snapshot) -> LatencyRow:
-    """Sum a histogram up."""
-    return LatencyRow(
-        samples.count,
-        round(samples.mean_ms, 2),
-        round(samples.p50_ms, 2),
-        round(samples.p95_ms, 2),
-        round(samples.p99_ms, 2),
-        round(samples.max_ms, 2),
     )
 
 

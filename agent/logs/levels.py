@@ -17,11 +17,11 @@ from agent.logs.processors import LEVELS, Record
 
 PARTS = (
     "agent", "capture", "config", "deploy", "fetch", "governor", "homeassistant", "infer", "inspect", "link", "logs",
-    "loop", "process", "registry", "serve", "steer", "storage", "supervise", "telemetry", "worker",
+    "loop", "process", "registry", "serve", "steer", "storage", "supervise", "telemetry", "web", "worker",
 )  # fmt: skip
 """Every part of the agent that logs under a name; libraries log under their own (``paho``, ``watchdog``)."""
 
-OTHER_PARTS = ("paho", "watchdog", "py")
+OTHER_PARTS = ("asyncio", "paho", "py", "uvicorn", "watchdog")
 
 
 class Levels:

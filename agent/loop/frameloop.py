@@ -1,7 +1,8 @@
 """The frame loop's decisions: frames to the current worker, answers to the sinks, workers that come and go.
 
-No thread, no lock, no clock: :class:`~agent.loop.pipeline.Pipeline` calls these methods one after another on its own
-thread, each with the time. What is called from here (capture, workers, events, sinks) only posts and never blocks.
+No thread, no lock, no clock but a stopwatch that is handed in: :class:`~agent.loop.pipeline.Pipeline` calls these
+methods one after another on its own thread, each with the time. What is called from here (capture, workers, events,
+sinks) only posts and never blocks.
 
 What holds: a frame is leased to a worker from dispatch until its answer, or until the worker was reaped; a frame whose
 worker died or hung is kept (leased to :data:`HOLD`) and sent to another one once; results reach the sinks in the order
@@ -10,12 +11,12 @@ of dispatch, each exactly once; a worker that leaves the switch first answers wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.clock import NS_PER_S
+from agent.clock import NS_PER_MS, NS_PER_S
 from agent.errors import OutputError
 from agent.loop.farewells import Departed, Farewells
 from agent.loop.intake import CameraPort, Intake
@@ -68,8 +69,10 @@ class FrameLoop:
         plans: Mapping[CameraName, CameraPlan] | None = None,
         departed: Departed = lambda _camera, _remembered: None,
         portraits: Portraits | None = None,
+        stopwatch_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         self.name = name
+        self._stopwatch_ns = stopwatch_ns
         self._in_flight = in_flight
         self._most_open = 4 * in_flight  # results held back by a slow old worker are bounded too
         self._events = events
@@ -107,6 +110,7 @@ class FrameLoop:
 
     def frame(self, now_ns: int, message: Frame) -> None:
         """Take a captured frame."""
+        self._stages.came((now_ns - message.at_ns) / NS_PER_MS)
         if self._intake.frame(now_ns, message, needed=self._needs_frames(message.camera)):
             self._gated(now_ns, message)
             return
@@ -380,13 +384,15 @@ class FrameLoop:
         """Give results to the sinks, in order, and to whoever watches the worker."""
         for serving, answer in answers:
             self._farewells.before(answer.frame.camera, answer.frame.generation)
+            began_ns = self._stopwatch_ns()
             result = self._seeing.see(answer, serving.reporting)
+            see_ms = (self._stopwatch_ns() - began_ns) / NS_PER_MS
             camera = self._intake.cameras[result.frame.camera]
             camera.answered += 1
             camera.rate.add(now_ns)
             camera.known = bool(result.detections) or (result.scene is not None and bool(result.scene.counts))
             self._rate.add(now_ns)
-            self._stages.add(result.timings, result.latency_ms)
+            self._stages.add(result.timings, result.latency_ms, see_ms)
             found = result.detections if result.detections is not None else result.classes
             serving.service.add(result.timings, len(found or ()))
             self._pictures.seen(result)
@@ -514,7 +520,7 @@ class FrameLoop:
         sights = self._seeing.sights
         cameras = {name: one.statistics(now_ns, sights(name, now_ns)) for name, one in self._intake.cameras.items()}
         current, previous = self._switch.current, self._switch.previous
-        serving = self._servings[current.name].service.sample(now_ns) if current is not None else None
+        service = self._servings[current.name].service if current is not None else None
         return PipelineStatistics(
             pipeline=self.name,
             captured=self._intake.captured,
@@ -532,5 +538,6 @@ class FrameLoop:
             stages=self._stages.snapshot(),
             current=current.release if current is not None else None,
             previous=previous.release if previous is not None else None,
-            serving=serving,
+            serving=None if service is None else service.sample(now_ns),
+            inference=None if service is None else service.inference(),
         )

@@ -1,7 +1,8 @@
 """Pictures of a pipeline's cameras: which frame is drawn, with which boxes, and the lease it is read under.
 
-One picture a camera at a time, because a ring has one slot to spare for it. Without boxes the next frame that comes is
-taken; with boxes the next one that goes to the worker, and it is drawn when its answer is there (without them where
+One picture a camera at a time, because a ring has one slot to spare for it; one more who asks waits for his turn, so
+that a live view and a snapshot come beside each other, and a third is refused. Without boxes the next frame that comes
+is taken; with boxes the next one that goes to the worker, and it is drawn when its answer is there (without them where
 that does not come within :data:`PATIENCE_S`). The frame is leased to :data:`READER` from the moment it is chosen until
 capture has answered, or was reaped. Everything here runs on the pipeline's thread; ``take`` of a wish is called there
 exactly once, and must not block.
@@ -126,7 +127,7 @@ class Pictures:
         self._open: dict[CameraName, _Open] = {}
         self._held: dict[CameraName, FrameRef] = {}
         self._next: dict[CameraName, Wish] = {}
-        """Wishes that wait for a portrait that is being drawn."""
+        """Wishes that wait for the picture that is being made."""
         self._last_request = 0
 
     def ask(self, wish: Wish) -> None:
@@ -135,10 +136,10 @@ class Pictures:
         open_one = self._open.get(wish.camera)
         if camera is None:
             wish.take(CameraError(f"there is no camera {wish.camera} in this pipeline"))
-        elif open_one is not None and open_one.portrait and wish.camera not in self._next:
+        elif open_one is not None and wish.camera not in self._next:
             self._next[wish.camera] = wish
         elif open_one is not None:
-            wish.take(CameraError(f"camera {wish.camera}: a picture of it is being made already; ask again later"))
+            wish.take(CameraError(f"camera {wish.camera}: pictures of it are being made already; ask again later"))
         elif camera.health != "streaming":
             why = f" ({camera.reason})" if camera.reason else ""
             wish.take(CameraError(f"camera {wish.camera} gives no pictures: it is {camera.health}{why}"))

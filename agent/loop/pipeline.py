@@ -91,6 +91,7 @@ class Pipeline:
             plans=plans,
             departed=self._departed,
             portraits=portraits,
+            stopwatch_ns=monotonic_ns,
         )
         self._left: dict[CameraName, Remembered] = {}
         self._left_changed = threading.Condition()

@@ -16,8 +16,10 @@ from agent.telemetry.histogram import Snapshot
 from agent.types import CameraName, PipelineName, ReleaseId
 from agent.vision.whynot import Sights
 
-Stage = Literal["wait", "preprocess", "run", "postprocess", "latency"]
-"""The stages inside the worker (``wait``: between them), and ``latency``: from capture to the answer in the agent."""
+Stage = Literal["capture", "wait", "preprocess", "run", "postprocess", "see", "latency"]
+"""``capture``: from the camera to the agent, of every frame that came. Of those that were answered: the stages inside
+the worker (``wait``: between them), ``see``: tracks, zones and events, and ``latency``: from the camera to the answer
+in the agent, ``see`` left out."""
 
 Cause = Literal["swap", "swap_back", "fall_back"]
 """Why another worker serves: it was swapped in, rolled back to, or took over from one that died or hung."""
@@ -119,7 +121,10 @@ class CameraStatistics(msgspec.Struct, frozen=True):
 
 
 class PipelineStatistics(msgspec.Struct, frozen=True):
-    """A pipeline at one moment. ``failed``: frames answered with an error (not finite) instead of a result."""
+    """A pipeline at one moment. ``failed``: frames answered with an error (not finite) instead of a result.
+
+    ``inference`` is the distribution that ``serving`` sums up.
+    """
 
     pipeline: PipelineName
     captured: int
@@ -138,3 +143,4 @@ class PipelineStatistics(msgspec.Struct, frozen=True):
     current: ReleaseId | None
     previous: ReleaseId | None
     serving: ServedSample | None
+    inference: Snapshot | None = None

@@ -15,7 +15,7 @@ from agent.telemetry.histogram import Histogram, Snapshot
 from agent.types import ReleaseId, Timings
 
 WINDOW_S = 5.0
-STAGES: tuple[Stage, ...] = ("wait", "preprocess", "run", "postprocess", "latency")
+STAGES: tuple[Stage, ...] = ("capture", "wait", "preprocess", "run", "postprocess", "see", "latency")
 
 
 class Rate:
@@ -77,13 +77,18 @@ class Stages:
     def __init__(self) -> None:
         self._histograms: dict[Stage, Histogram] = {stage: Histogram() for stage in STAGES}
 
-    def add(self, timings: Timings, latency_ms: float) -> None:
-        """Count one frame."""
+    def came(self, capture_ms: float) -> None:
+        """Count one frame that came from capture."""
+        self._histograms["capture"].add(capture_ms)
+
+    def add(self, timings: Timings, latency_ms: float, see_ms: float) -> None:
+        """Count one frame that was answered."""
         histograms = self._histograms
         histograms["wait"].add(timings.wait_ms)
         histograms["preprocess"].add(timings.preprocess_ms)
         histograms["run"].add(timings.run_ms)
         histograms["postprocess"].add(timings.postprocess_ms)
+        histograms["see"].add(see_ms)
         histograms["latency"].add(latency_ms)
 
     def snapshot(self) -> dict[Stage, Snapshot]:
@@ -114,6 +119,10 @@ class Service:
     def p95_ms(self) -> float:
         """The p95 of inference, of some time in the last 64 frames; before the first 64, what its trial measured."""
         return self._p95_ms
+
+    def inference(self) -> Snapshot:
+        """Return the distribution of the time for a frame."""
+        return self._inference.snapshot()
 
     def sample(self, now_ns: int) -> ServedSample:
         """Sum up."""

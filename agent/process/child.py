@@ -203,6 +203,10 @@ class Spawner:
             self._requests.put((spec, answer))
         return answer.result()
 
+    def pids(self) -> dict[str, int]:
+        """Return the children that were not reaped yet, name → pid; of two of one name the newer. Any thread."""
+        return {child.name: child.pid for child in tuple(self._children) if child.wait(0) is None}
+
     def log_at(self, level: str) -> None:
         """Have children, those that run and those to come, log at this level and above; any thread, returns at once."""
         with self._lock:

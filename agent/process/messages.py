@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from agent.errors import LookoutError
-from agent.types import Box, CameraName, ModelSpec, Role, TensorInfo, Timings
+from agent.types import Box, CameraName, ModelSpec, Role, RunCost, RunOptions, TensorInfo, Timings
 
 PROTOCOL = 1
 MAX_BYTES = 64 * 1024
@@ -85,9 +85,10 @@ class DetachRing(Message, frozen=True):
 class Load(Message, frozen=True):
     """Agent to worker, once: build the session and warm it up.
 
-    ``score_floor`` is the lowest score worth answering. ``spin`` lets ONNX Runtime's threads busy-wait. ``optimized``:
-    the same model, optimised on this host before; ``optimize_to``: where to leave that for the next time (empty: no).
-    ``data_limit_bytes``: what loading and the first run may allocate (0: no limit); it is lifted at ``Ready``.
+    ``score_floor`` is the lowest score worth answering. ``threads``, ``spin`` and ``arena`` are those of
+    :class:`~agent.types.RunOptions`. ``optimized``: the same model, optimised on this host before; ``optimize_to``:
+    where to leave that for the next time (empty: no). ``data_limit_bytes``: what loading and the first run may allocate
+    (0: no limit); it is lifted at ``Ready``.
     """
 
     spec: ModelSpec
@@ -99,6 +100,7 @@ class Load(Message, frozen=True):
     optimized: str = ""
     optimize_to: str = ""
     data_limit_bytes: int = 0
+    arena: bool = True
 
 
 class Ready(Message, frozen=True):
@@ -144,6 +146,27 @@ class Output(Message, frozen=True):
     timings: Timings
     detections: bytes | None = None
     classes: bytes | None = None
+
+
+# --- tuning ----------------------------------------------------------------------------------------------------------
+
+
+class Tune(Message, frozen=True):
+    """Agent to tuning: time the model of ``load`` on the picture under each of ``options``, for ``seconds`` in all.
+
+    The options that ``load`` itself names are of no matter. Each has at least one timed run, unless the time is over.
+    """
+
+    load: Load
+    picture: str
+    options: tuple[RunOptions, ...]
+    seconds: float
+
+
+class Tuned(Message, frozen=True):
+    """Tuning to agent: what was measured, in the order asked for; those for which no time was left are missing."""
+
+    costs: tuple[RunCost, ...]
 
 
 # --- capture ---------------------------------------------------------------------------------------------------------
@@ -459,6 +482,7 @@ class Inspected(Message, frozen=True):
 AnyMessage = (
     Hello | Stop | LogLevel | Error | AttachRing | DetachRing
     | Load | Ready | Infer | InferFile | Output
+    | Tune | Tuned
     | Open | Close | Closed | NeedRing | Grant | Frame | Health | Alive | Render | Rendered
     | Fetch | Survey | Refreshed | Progress | Surveyed | Fetched
     | Inspect | Inspected

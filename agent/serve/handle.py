@@ -36,7 +36,7 @@ from agent.process.messages import (
 )
 from agent.process.priority import IDLE_NICE, may_lower_nice
 from agent.process.ring import RingMemory
-from agent.types import CameraName, FrameRef, ReleaseId, Role
+from agent.types import CameraName, FrameRef, ReleaseId, Role, RunOptions
 
 log = structlog.get_logger(part="serve")
 
@@ -77,6 +77,7 @@ class WorkerHandle:
         self.pid = child.pid
         self.spec = load.spec
         self.release: ReleaseId = load.spec.release
+        self.options = RunOptions(load.threads, load.spin, load.arena)
         self.hello = hello
         self.ready = ready
         self._child = child

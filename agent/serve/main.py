@@ -86,6 +86,7 @@ def make_ready(load: Load) -> tuple[Detector, Ready]:
         providers=load.providers,
         threads=load.threads,
         spin=load.spin,
+        arena=load.arena,
         optimized=Path(load.optimized) if load.optimized else None,
         optimize_to=Path(load.optimize_to) if load.optimize_to else None,
     )

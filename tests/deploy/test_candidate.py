@@ -9,6 +9,7 @@ from agent.deploy.candidate import CandidateJobs
 from agent.deploy.lanes import Message
 from agent.deploy.loading import Loaded
 from agent.deploy.parts import Parts
+from agent.deploy.records import PipelineSettings
 from agent.types import PipelineName
 
 
@@ -24,7 +25,7 @@ def test_a_worker_that_passed_its_trial_just_as_it_was_superseded_is_closed() ->
         trial=SimpleNamespace(run=lambda *_, **__: (loaded, None)),
     )
     jobs = CandidateJobs(PipelineName("p"), cast(Parts, parts), closed.append)
-    jobs.try_(cast(Any, None), cast(Any, SimpleNamespace(variant=0)), None, told.append)
+    jobs.try_(cast(Any, None), cast(Any, SimpleNamespace(variant=0)), PipelineSettings(PipelineName("p")), told.append)
     jobs.begin()
     messages.pop()()
     assert (closed, told) == ([worker], [])

@@ -87,6 +87,17 @@ def test_history_keeps_the_last_fifty_states_of_each_pipeline(journal: Journal) 
     assert [lines[0].at_ms, lines[-1].at_ms] == [59, 10]
 
 
+def test_history_keeps_the_receipt_of_a_swap_where_it_ended_and_nowhere_else(journal: Journal) -> None:
+    receipt = Receipt(None, SLOT.id, None, 0, 0, "2026-11-24T16:02:00.000Z")
+    for state in (State.TRIAL, State.PROBATION, State.COMMITTED):
+        journal.save(Row(P, state, receipt=receipt))
+    journal.save(Row(P, State.RESOLVING, receipt=receipt))
+    told = [(entry.state, entry.receipt) for entry in reopened(journal).history(P)]
+    assert told == [
+        (State.RESOLVING, None), (State.COMMITTED, receipt), (State.PROBATION, None), (State.TRIAL, None),
+    ]  # fmt: skip
+
+
 def test_a_rollback_and_its_quarantine_are_one_transaction(journal: Journal) -> None:
     journal.save(Row(P), quarantine=(SLOT.digest, "not finite"))
     again = reopened(journal)

@@ -24,6 +24,7 @@ from agent.deploy.records import SlotRelease
 from agent.deploy.row import Row, advance
 from agent.errors import ProgrammingError
 from agent.types import Digest, ModelName, PipelineName
+from tests.depth import examples
 
 WIRE = {
     "IDLE": "idle", "RESOLVING": "resolving", "FETCHING": "fetching", "VERIFYING": "verifying", "TRIAL": "trial",
@@ -153,4 +154,4 @@ class Pipelines(RuleBasedStateMachine):
 
 
 TestPipelines = Pipelines.TestCase
-TestPipelines.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestPipelines.settings = settings(max_examples=examples(60), stateful_step_count=60, deadline=None)

@@ -27,6 +27,7 @@ from agent.serve.handle import WorkerHandle, Workers
 from agent.types import CameraName, PipelineName, Result
 from tests.fakes.deploying import FakeRegistry, make_release
 from tests.fakes.models import TINY_LABELS, fragment, nan_model, tiny_detector, tiny_spec
+from tests.patience import patient
 
 MAIN, CAM = PipelineName("main"), CameraName("cam")
 RED_CELL = [8.0, 8.0, 16.0, 16.0]
@@ -65,7 +66,12 @@ class Real:
             store=self.registry.store,
             fetch=self.registry,
             workers=self.workers,
-            settings=DeploySettings(probation_frames=20, probation_s=0.2),
+            settings=DeploySettings(
+                probation_frames=20,
+                probation_s=0.2,
+                load_timeout_s=patient(60),
+                golden_timeout_s=patient(30),
+            ),
             report=self._report,
             boot_id="boot",
             host="test",
@@ -124,7 +130,7 @@ class Real:
 
     def wait(self, met: Callable[[], object], what: str = "", timeout_s: float = 20.0) -> None:
         with self.changed:
-            assert self.changed.wait_for(met, timeout_s), f"{what}: {self.last}"
+            assert self.changed.wait_for(met, patient(timeout_s)), f"{what}: {self.last}"
 
     def _report(self, status: DeploymentStatus) -> None:
         with self.changed:

@@ -13,6 +13,7 @@ from agent.loop.seeing import Seeing, SeeingSettings
 from agent.process.messages import Health, Rendered
 from agent.types import CameraName, Detection, FrameRef
 from agent.vision.track import TrackSettings
+from tests.depth import examples
 from tests.loop.fakes import Bench, FakeWorker, rows
 from tests.loop.test_pictures import leased, lose
 
@@ -155,7 +156,7 @@ MOVES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(MOVES, max_size=50), st.booleans())
 def test_with_best_pictures_too_every_wish_is_answered_once_and_no_lease_outlives_it(moves, lossless):
     gallery = Gallery(lossless=["front"] if lossless else [])

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.loop.plan import CameraPlan
 from agent.types import CameraName
 from agent.vision.gate import GateSettings
+from tests.depth import examples
 from tests.loop.fakes import Bench, FakeWorker
 
 CAMERAS = ("live", "film", "calm")
@@ -164,4 +165,4 @@ class LoopMachine(RuleBasedStateMachine):
 
 
 TestLoop = LoopMachine.TestCase
-TestLoop.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestLoop.settings = settings(max_examples=examples(80), stateful_step_count=50, deadline=None)

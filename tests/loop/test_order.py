@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.errors import ProgrammingError
 from agent.loop.order import ATTEMPTS, Order
 from agent.types import CameraName, FrameRef
+from tests.depth import examples
 
 
 def frame(sequence: int) -> FrameRef:
@@ -81,7 +82,7 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 TestOrder = OrderMachine.TestCase
-TestOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOrder.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 
 
 def test_a_frame_is_settled_once_only():

@@ -10,6 +10,7 @@ from agent.errors import LookoutError
 from agent.loop.pictures import PATIENCE_S, READER, Picture, Wish
 from agent.process.messages import Health, Rendered
 from agent.types import CameraName
+from tests.depth import examples
 from tests.loop.fakes import Bench, FakeWorker
 
 FRONT = CameraName("front")
@@ -114,15 +115,28 @@ def test_a_camera_that_gives_no_frames_is_refused_or_given_up_in_words(state):
     assert "the cable" in desk.taken[1].message
 
 
-def test_one_picture_at_a_time_a_camera_and_the_second_is_told_so():
+def test_one_picture_at_a_time_a_camera_one_waits_for_its_turn_and_the_third_is_told_so():
     bench, _, desk = bench_of()
     desk.ask(boxes=False)
+    desk.ask(boxes=False, max_width=320)
     desk.ask(boxes=False)
     assert "already" in desk.taken[0].message
     bench.write()
+    assert [request.max_width for request in bench.capture.renders] == [1280]
     desk.answer()
+    bench.write()
+    assert [request.max_width for request in bench.capture.renders] == [1280, 320]
+    desk.answer()
+    assert [isinstance(one, Picture) for one in desk.taken] == [False, True, True]
+    assert leased(bench) == 0
+
+
+def test_who_waits_for_his_turn_is_told_when_the_camera_ends_meanwhile():
+    bench, _, desk = bench_of()
     desk.ask(boxes=False)
-    assert len(desk.taken) == 2
+    desk.ask(boxes=False)
+    bench.loop.health(bench.now_ns, Health(FRONT, "failed", "the cable"))
+    assert ["failed" in error.message for error in desk.taken] == [True, True]
 
 
 def test_a_reaped_capture_process_ends_the_lease_and_the_wish_and_a_late_answer_does_no_harm():
@@ -151,7 +165,7 @@ MOVES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(MOVES, max_size=40), st.booleans())
 def test_every_wish_is_answered_once_and_no_lease_outlives_it(moves, lossless):
     bench, worker, desk = bench_of(lossless=["front"] if lossless else [])

@@ -10,6 +10,7 @@ from agent.loop.plan import CameraPlan
 from agent.loop.setups import CameraSetup
 from agent.types import CameraName
 from agent.vision.gate import GateSettings
+from tests.depth import examples
 from tests.loop.fakes import Bench, FakeWorker
 
 NAMES = ("door", "film", "hall", "yard")
@@ -183,4 +184,4 @@ class ReconfiguredLoop(RuleBasedStateMachine):
 
 
 TestReconfiguredLoop = ReconfiguredLoop.TestCase
-TestReconfiguredLoop.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestReconfiguredLoop.settings = settings(max_examples=examples(80), stateful_step_count=50, deadline=None)

@@ -12,6 +12,7 @@ from agent.process.messages import Load
 from agent.serve.handle import WorkerHandle
 from agent.types import ModelSpec
 from tests.fakes.models import tiny_spec
+from tests.patience import patient
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def start(spawner: Spawner) -> Iterator[Callable[..., WorkerHandle]]:
             name=f"worker-{len(workers) + 1}",
             load=load_of(path, spec, **changes),
             candidate=candidate,
-            timeout_s=timeout_s,
+            timeout_s=patient(timeout_s),
         )
         workers.append(worker)
         return worker

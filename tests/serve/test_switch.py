@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.errors import ProgrammingError
 from agent.serve.switch import Switch
+from tests.depth import examples
 
 
 def serving(*names: str) -> Switch[str]:
@@ -93,4 +94,4 @@ class SwitchMachine(RuleBasedStateMachine):
 
 
 TestSwitch = SwitchMachine.TestCase
-TestSwitch.settings = settings(max_examples=40, deadline=None)
+TestSwitch.settings = settings(max_examples=examples(40), deadline=None)

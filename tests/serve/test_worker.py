@@ -22,6 +22,7 @@ from agent.process.ring import RingMemory
 from agent.serve.handle import CANDIDATE_OOM, SERVING_OOM, WorkerHandle
 from agent.types import CameraName, FrameRef
 from tests.fakes.models import nan_model, slow_model, tiny_classifier, tiny_classifier_spec, tiny_detector, tiny_spec
+from tests.patience import patient
 from tests.serve.conftest import load_of
 
 FRONT = CameraName("front")
@@ -45,7 +46,7 @@ class Listener:
         self.deaths.put(reason)
 
     def next(self) -> Output | Error:
-        return self.answers.get(timeout=10)
+        return self.answers.get(timeout=patient(10))
 
 
 @pytest.fixture(scope="module")

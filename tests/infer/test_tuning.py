@@ -1,0 +1,93 @@
+"""How ONNX Runtime's options are chosen: by what the cameras need, and never by noise."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.infer.tuning import BUSY, CLOSE, FLAT_OUT, Need, choose, options_to_try, without_arena
+from agent.types import RunCost, RunOptions
+
+ONE, TWO, TWO_SPINNING, FOUR = RunOptions(1), RunOptions(2), RunOptions(2, spin=True), RunOptions(4)
+
+
+def cost(options: RunOptions, run_ms: float, cpu_ms: float) -> RunCost:
+    return RunCost(options, run_ms, cpu_ms, runs=40)
+
+
+A_PI = (cost(ONE, 60.0, 60.0), cost(TWO, 34.0, 66.0), cost(TWO_SPINNING, 31.0, 70.0), cost(FOUR, 22.0, 80.0))
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "spin", "tried"),
+    [
+        (1, None, None, [(1, False)]),
+        (2, None, None, [(1, False), (2, False), (2, True)]),
+        (4, None, False, [(1, False), (2, False), (3, False), (4, False)]),
+        (16, None, False, [(1, False), (2, False), (4, False), (8, False), (15, False), (16, False)]),
+        (4, 3, None, [(3, False), (3, True)]),
+        (4, 3, True, [(3, True)]),
+        (4, 1, None, [(1, False)]),
+    ],
+)
+def test_what_the_operator_has_set_is_kept_to_and_the_rest_is_tried(cores, threads, spin, tried) -> None:
+    found = options_to_try(cores, threads=threads, spin=spin)
+    assert [(one.threads, one.spin) for one in found] == tried
+
+
+def test_flat_out_the_shortest_run_counts() -> None:
+    assert choose(A_PI, FLAT_OUT).options == FOUR
+
+
+@pytest.mark.parametrize(("fps", "options"), [(5, ONE), (10, ONE), (15, TWO), (25, FOUR), (100, FOUR)])
+def test_the_cheapest_that_keeps_up_with_the_cameras_is_taken_and_else_the_fastest(fps, options) -> None:
+    assert choose(A_PI, Need(fps=fps)).options == options
+
+
+def test_the_budget_on_latency_binds_where_it_can_be_kept() -> None:
+    assert choose(A_PI, Need(fps=5, within_ms=45)).options == TWO
+    assert choose(A_PI, Need(fps=5, within_ms=10)).options == FOUR
+
+
+def test_of_equals_the_smallest_is_taken() -> None:
+    near = (cost(FOUR, 10.0, 40.0), cost(TWO_SPINNING, 10.2, 22.0), cost(TWO, 10.4, 20.0), cost(ONE, 19.0, 19.0))
+    assert choose(near, FLAT_OUT).options == TWO
+    arena = (cost(RunOptions(1, arena=False), 9.8, 9.8), cost(ONE, 10.0, 10.0))
+    assert choose(arena, FLAT_OUT).options == ONE
+
+
+def test_an_arena_goes_where_it_is_a_clear_loss() -> None:
+    (bare,) = without_arena(A_PI, Need(fps=5))
+    assert bare == RunOptions(1, arena=False)
+    assert choose((*A_PI, cost(bare, 40.0, 40.0)), Need(fps=5)).options == bare
+
+
+any_cost = st.builds(
+    RunCost,
+    st.builds(RunOptions, st.integers(1, 8), st.booleans(), st.booleans()),
+    st.floats(0.01, 1e4),
+    st.floats(0.01, 1e4),
+    st.just(10),
+)
+any_need = st.builds(Need, st.none() | st.floats(0.1, 200), st.none() | st.floats(1, 1000))
+
+
+@given(costs=st.lists(any_cost, min_size=1, max_size=8, unique_by=lambda one: one.options), need=any_need)
+def test_the_order_of_measuring_is_of_no_matter_and_what_can_keep_up_does(costs, need) -> None:
+    chosen = choose(costs, need)
+    assert chosen in costs
+    assert choose(random.Random(1).sample(costs, len(costs)), need) == chosen
+    if need.fps is None:
+        assert chosen.run_ms <= CLOSE * min(one.run_ms for one in costs)
+    elif need.within_ms is None and any(one.run_ms * need.fps <= BUSY * 999 for one in costs):
+        assert chosen.run_ms * need.fps <= BUSY * 1001
+
+
+@given(seed=st.integers(0, 1000))
+def test_noise_below_the_margin_never_changes_the_choice_among_equals(seed) -> None:
+    chance = random.Random(seed)
+    noisy = [cost(RunOptions(count), 10 * chance.uniform(1, CLOSE - 0.001), 20.0) for count in (4, 2, 1, 3)]
+    assert choose(noisy, FLAT_OUT).options == ONE
