@@ -7,23 +7,31 @@ TORCH_VENV ?= .venv-torch
 TENSORFLOW_VENV ?= .venv-tensorflow
 HOME_ASSISTANT_VENV ?= .venv-homeassistant
 HOME_ASSISTANT_PYTHON ?= python3.13
+PEERS_VENV ?= .venv-peers
+ROBOFLOW_VENV ?= .venv-roboflow
 PYTEST_ARGS ?=
 # Files are shared out among as many processes: most tests wait for real brokers and devices.
 JOBS       ?= 3
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
+ARM64_ARGS ?=
+IMAGE_ARGS ?=
 
 comma    := ,
 BIN      := $(VENV)/bin
 DEMO_BIN := $(DEMO_VENV)/bin
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A test waits three times as long as it has to here before it calls something late: machines of CI are busy.
+export LOOKOUT_TEST_PATIENCE ?= 3
+# Tests start thousands of processes, and each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow test-home-assistant lint format docs bench clean
+.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow test-home-assistant test-arm64 image lint format docs bench bench-peers clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-23s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-23s %s\n", $$1, $$2}'
 
 # An environment is made once, and again when pyproject.toml changed.
 define make_venv
@@ -48,8 +56,8 @@ demo: $(DEMO_VENV)/.ready ## the whole product at work, in about two minutes (MO
 test: $(VENV)/.ready ## unit and integration tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-faults: $(VENV)/.ready ## every attack of the fault suite, not only the sample that make test runs
-	@$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+test-faults: $(VENV)/.ready ## every attack of the fault suite and every example, not only the sample that make test runs
+	@LOOKOUT_TEST_DEPTH=full $(BIN)/python -m pytest -m 'faults or hypothesis' $(PYTEST_ARGS)
 
 # uv resolves to the lowest direct dependencies, which pip cannot.
 $(LOWEST_VENV)/.ready: pyproject.toml
@@ -85,6 +93,13 @@ $(HOME_ASSISTANT_VENV)/.ready:
 test-home-assistant: $(VENV)/.ready $(HOME_ASSISTANT_VENV)/.ready ## the discovery message, judged by Home Assistant itself
 	@HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT_VENV)/bin/python $(BIN)/python -m pytest tests/link/test_discovery.py tests/integration/test_home_assistant.py $(PYTEST_ARGS)
 
+# Both install what they need from Debian by themselves where they are root, and keep everything in .arm64.
+test-arm64: $(VENV)/.ready ## the suite's core under emulation, as on a Raspberry Pi 4 and 5 (ARM64_ARGS=--smoke: the short one)
+	@$(BIN)/python -m tools.arm64 test $(ARM64_ARGS)
+
+image: $(VENV)/.ready ## the container image for 64-bit ARM, built and checked, with Docker or without
+	@$(BIN)/python -m tools.arm64 image $(IMAGE_ARGS)
+
 lint: $(VENV)/.ready ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -98,8 +113,18 @@ format: $(VENV)/.ready ## let ruff write the style
 docs: $(VENV)/.ready ## the reference pages, schemas and configs/agent.yaml, from the code (make test finds them stale)
 	@$(BIN)/python -m tools.reference
 
-bench: $(VENV)/.ready ## the frame loop against bare ONNX Runtime, swaps, recovery, memory
-	@$(BIN)/lookout bench all $(BENCH_ARGS)
+bench: $(VENV)/.ready ## every benchmark, the peers that make bench-peers installed among them; writes docs/performance.md
+	@$(BIN)/lookout bench all --page docs/performance.md $(BENCH_ARGS)
+
+# What others run, for make bench alone. Ultralytics is AGPL-3.0: installed by name here, and no extra of Lookout's.
+# It and pnnx bring PyTorch, 5.5 GB on x86_64; torch and torchvision must be of one build.
+$(PEERS_VENV)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(PEERS_VENV)
+	@echo "installing into $(PEERS_VENV) (once)"
+	@$(PEERS_VENV)/bin/pip install --quiet ultralytics-opencv-headless -e '.[peers]'
+	@touch $@
+
+bench-peers: $(PEERS_VENV)/.ready ## OpenVINO, ncnn and Ultralytics, which make bench then measures too
 
 clean: ## remove environments, caches and outputs
-	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) $(TORCH_VENV) $(TENSORFLOW_VENV) $(HOME_ASSISTANT_VENV) .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV) $(TORCH_VENV) $(TENSORFLOW_VENV) $(HOME_ASSISTANT_VENV) $(PEERS_VENV) $(ROBOFLOW_VENV) .arm64 .demo demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

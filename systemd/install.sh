@@ -437,6 +437,7 @@ switch_to() { # switch_to ENVIRONMENT FORMER
     end_trial
     [ -z "$former" ] || { as_the_agent forget $STATE; link previous "$former"; }
     say "it runs: $("$PREFIX/bin/lookout" version | head -n 1); $(property StatusText)"
+    say "what else it needs, or lacks: sudo lookout doctor"
     return 0
   fi
   journalctl -u $UNIT -n 15 --no-pager -o cat >&2 2>/dev/null || true

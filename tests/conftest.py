@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import depth
 from tests.fakes.proxy import Proxy
+from tests.patience import patient
 
-pytest_plugins = ["tests.fakes.registry_fixtures"]
+depth.load_profile()
+
+pytest_plugins = ["tests.fakes.registry_fixtures", "tests.once"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -67,7 +71,7 @@ def free_port() -> int:
 
 def wait_for_port(port: int, timeout_s: float = 10.0) -> None:
     """Return once something listens on ``port``."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + patient(timeout_s)
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

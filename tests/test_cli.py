@@ -80,6 +80,7 @@ def test_explain_prints_what_a_key_means() -> None:
     section = json.loads(lookout("check", "--explain", "report", "--json").stdout)
     assert section[0]["below"] == [
         "detections_hz", "all", "events", "event_update_s", "best_pictures", "snapshots", "telemetry_s",
+        "wear_budget_mb_per_day",
     ]  # fmt: skip
 
 

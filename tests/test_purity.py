@@ -34,7 +34,10 @@ PURE = {
     "deploy.machine",
     "deploy.following",
     "deploy.probation",
+    "doctor.findings",
+    "doctor.mqtt",
     "infer.nms",
+    "infer.tuning",
     "config.confirm",
     "config.desired",
     "config.guarded",
@@ -62,6 +65,11 @@ PURE = {
     "registry.reference",
     "supervise.status",
     "telemetry.histogram",
+    "telemetry.message",
+    "telemetry.meter",
+    "telemetry.names",
+    "telemetry.rows",
+    "telemetry.wear",
     "vision.assign",
     "vision.best",
     "vision.events",
@@ -74,7 +82,12 @@ PURE = {
     "vision.trackbook",
     "vision.whynot",
     "vision.zones",
+    "web.access",
+    "web.history",
+    "web.sessions",
+    "web.views",
 }
+JUDGES = {f"doctor.judge.{path.stem}" for path in (ROOT / "doctor" / "judge").glob("*.py") if path.stem != "__init__"}
 DECODERS = {
     f"infer.decoders.{path.stem}" for path in (ROOT / "infer" / "decoders").glob("*.py") if path.stem != "__init__"
 }
@@ -145,7 +158,7 @@ def offences(source: str, *, numpy_only: bool = False) -> list[str]:
     return sorted(set(found))
 
 
-@pytest.mark.parametrize("module", sorted(PURE | DECODERS))
+@pytest.mark.parametrize("module", sorted(PURE | DECODERS | JUDGES))
 def test_a_pure_module_exists_and_imports_nothing_impure(module: str) -> None:
     assert path_of(module).is_file(), f"agent.{module} is promised as pure and does not exist"
     assert offences(path_of(module).read_text(), numpy_only=module in NUMPY_ONLY) == []

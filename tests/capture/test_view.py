@@ -12,6 +12,7 @@ from agent.capture.geometry import Window, before_turning, polygons, turned_size
 from agent.capture.view import Viewed, black_out, viewed
 from agent.errors import CameraError
 from agent.process.messages import View
+from tests.depth import examples
 
 TURNS = st.sampled_from([0, 90, 180, 270])
 
@@ -105,7 +106,7 @@ def test_masks_for_inference_are_black_in_the_slot_and_nothing_else_is():
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3, unique=True))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_a_mask_covers_every_pixel_inside(points):
     shown = np.full((48, 64, 3), 255, np.uint8)
     black_out(shown, polygons((tuple(points),), 64, 48))

@@ -16,6 +16,7 @@ from agent.config.guarded import changed_keys
 from agent.config.layers import Loaded, load
 from agent.config.whole import compose, compose_allowed
 from agent.redact import MARK
+from tests.depth import examples
 
 FILE = b"""\
 device: {id: dev}
@@ -369,7 +370,7 @@ patches = st.dictionaries(NAMES, VALUES, max_size=4) | along_the_schema()
 BUSY = [HealthCheck.too_slow]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=BUSY)
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=BUSY)
 @given(patches)
 @example({"mqtt": {"tls": {"ca_file": None}}})
 @example({"cameras": {"net": {"source": {"kind": "gstreamer"}}}})
@@ -386,7 +387,7 @@ def test_five_thousand_patches_change_only_what_is_remote(patch: dict[str, Any])
     event(f"taken: {judge(patch)}")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=BUSY)
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=BUSY)
 @given(st.lists(patches, max_size=4))
 def test_patches_one_after_the_other_reach_nothing_that_one_may_not(several: list[dict[str, Any]]) -> None:
     overlay = Overlay()

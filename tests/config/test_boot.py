@@ -19,6 +19,7 @@ from agent.config.confirm import CameraVitals, Vitals
 from agent.config.desired import Overlay
 from agent.config.record import ConfigRecord
 from agent.errors import ConfigError
+from tests.depth import examples
 
 GOOD = """\
 paths: {state: state}
@@ -503,7 +504,7 @@ class Boots(RuleBasedStateMachine):
 
 
 TestBoots = Boots.TestCase
-TestBoots.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+TestBoots.settings = settings(max_examples=examples(15), stateful_step_count=10, deadline=None)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from agent.config.confirm import CameraVitals, ConfigProbation, Keep, Undo, Vita
 from agent.config.desired import Overlay
 from agent.config.expected import Expected, expectations
 from agent.config.whole import compose
+from tests.depth import examples
 
 CONFIRM_S = 60.0
 
@@ -444,10 +445,10 @@ class Probations(RuleBasedStateMachine):
 
 
 TestProbations = Probations.TestCase
-TestProbations.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestProbations.settings = settings(max_examples=examples(60), stateful_step_count=20, deadline=None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.floats(0.1, 60), st.floats(0.1, 60), st.none() | st.floats(0.1, 60), st.floats(1, 120))
 def test_a_rate_at_or_above_the_allowed_one_is_never_undone(
     before: float, extra: float, limit: float | None, confirm_s: float

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agent.config.layers import DEFAULT, Layer, Loaded, combine, load
 from agent.config.schema import Config
 from agent.errors import ConfigError, Problem
+from tests.depth import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -246,7 +247,11 @@ def config_or_error(path: Path, environ: dict[str, str]) -> str:
     return ""
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_give_a_configuration_or_its_problems(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "any.yaml"
@@ -255,7 +260,9 @@ def test_any_bytes_give_a_configuration_or_its_problems(tmp_path: Path, data: by
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(tree=st.dictionaries(names, trees, max_size=6))
 def test_any_tree_gives_a_configuration_or_its_problems(tmp_path: Path, tree: dict[str, object]) -> None:
@@ -264,14 +271,18 @@ def test_any_tree_gives_a_configuration_or_its_problems(tmp_path: Path, tree: di
     assert config_or_error(path, {}) != NO_PROBLEM
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(tree=st.dictionaries(names, trees, max_size=6))
 def test_any_tree_over_a_valid_file_gives_a_configuration_or_its_problems(tree: dict[str, object]) -> None:
     with contextlib.suppress(ConfigError):
         combine((Layer("file", yaml.safe_load(MINIMAL), {}), Layer("remote", tree, {})))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     words=st.lists(st.sampled_from(["MQTT", "PORT", "TLS", "CAMERAS", "FRONT_DOOR", "SOURCE", "", "X"]), max_size=4),
     value=st.text(st.characters(exclude_characters="\0"), max_size=20),
@@ -282,7 +293,11 @@ def test_any_variable_gives_a_configuration_or_its_problems(tmp_path: Path, word
     config_or_error(path, {f"LOOKOUT__{'__'.join(words)}": value})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     below=st.sampled_from(["hunter2", ["hunter2"], {"hunter2": 1}, {"x": "hunter2"}, [["hunter2"]]]),
     key=st.sampled_from(["password", "pasword", "passwrd", "token"]),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.config.keypath import dotted
 from agent.config.reader import Unreadable, read_yaml
 from agent.errors import Problem
+from tests.depth import examples
 
 
 def said(text: str | bytes) -> str:
@@ -111,7 +112,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     read_or_refused(data)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(st.sampled_from("ab:-[]{}&*!|>'\"%@`#, \n\t?\\0123uUx.<="), max_size=120))
 def test_anything_that_looks_like_yaml_is_read_or_refused(text: str) -> None:
     read_or_refused(text.encode())
@@ -130,7 +131,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(trees)
 def test_a_plain_tree_survives_a_round_trip(tree: object) -> None:
     assert read_yaml(yaml.safe_dump(tree, allow_unicode=True).encode()).tree == tree

@@ -19,6 +19,7 @@ from agent.config.confirm import CameraVitals, Vitals
 from agent.config.desired import Overlay
 from agent.config.record import HISTORY, MAX_REFUSED, ConfigRecord
 from agent.errors import ProgrammingError, StorageError
+from tests.depth import examples
 
 WELL = Vitals(5, True, 2, {"front": CameraVitals("streaming", "", 10, 9, 14.5)})
 
@@ -302,7 +303,7 @@ class Records(RuleBasedStateMachine):
 
 
 TestRecords = Records.TestCase
-TestRecords.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+TestRecords.settings = settings(max_examples=examples(15), stateful_step_count=12, deadline=None)
 
 
 def test_the_file_stays_small(record: ConfigRecord) -> None:

@@ -129,14 +129,18 @@ class HostileBroker:
     def take_over(self) -> None:
         """End the client's session as another client of its name would."""
         self.raw(TAKEN_OVER)
-        self.drop()
+        self._hang_up(socket.SHUT_WR)  # what the client sends meanwhile is still read: else it would get a reset first
 
     def drop(self) -> None:
         """Hang up."""
-        peer, self._peer = self._peer, None
+        self._hang_up(socket.SHUT_RDWR)
+
+    def _hang_up(self, how: int) -> None:
+        with self.changed:
+            peer, self._peer = self._peer, None
         if peer is not None:
             with contextlib.suppress(OSError):
-                peer.connection.shutdown(socket.SHUT_RDWR)
+                peer.connection.shutdown(how)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -156,17 +160,18 @@ class HostileBroker:
                     peer.send(CONNACK[peer.level])
                 elif peer is not None:
                     self._answer(peer, kind, flags, body)
-        if self._peer is peer:
-            self._peer = None
+        with self.changed:
+            if self._peer is peer:
+                self._peer = None
 
     def _answer(self, peer: Peer, kind: int, flags: int, body: bytes) -> None:
         if kind == SUBSCRIBE:
             count = _filters(body, peer.level)
             extra = b"\x00" if peer.level == 5 else b""
-            peer.send(b"\x90" + _length(2 + len(extra) + count) + body[:2] + extra + b"\x01" * count)
-            with self.changed:
+            with self.changed:  # whoever the client tells that it is connected finds it here
+                peer.send(b"\x90" + _length(2 + len(extra) + count) + body[:2] + extra + b"\x01" * count)
+                self.connections += not peer.subscribed
                 self._peer, peer.subscribed = peer, True
-                self.connections += 1
                 self.changed.notify_all()
         elif kind == PUBLISH:
             self._keep(peer, flags, body)

@@ -13,6 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.patience import patient
+
 
 class Operator:
     """Subscribes to everything and remembers it."""
@@ -35,7 +37,7 @@ class Operator:
         self._subscribed = threading.Event()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        assert self._subscribed.wait(5)
+        assert self._subscribed.wait(patient(5))
 
     def close(self) -> None:
         self._client.disconnect()
@@ -57,7 +59,7 @@ class Operator:
                 properties.CorrelationData = options.pop("correlation")
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         info = self._client.publish(topic, body, qos=1, properties=properties, **options)
-        info.wait_for_publish(5)
+        info.wait_for_publish(patient(5))
 
     def on(self, topic: str) -> list[paho.MQTTMessage]:
         with self._changed:
@@ -69,7 +71,7 @@ class Operator:
 
     def wait(self, what: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         """Return what ``what`` gives as soon as it is true; it is asked again after every message."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patient(timeout_s)
         with self._changed:
             while not (found := what()):
                 left = deadline - time.monotonic()

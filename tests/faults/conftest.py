@@ -14,8 +14,10 @@ import pytest
 from tests.fakes.models import slow_model, tiny_detector
 from tests.fakes.registry import Shop
 from tests.integration import shelf
-from tests.integration.conftest import World, broker, registry, world
+from tests.integration.conftest import World, aged, broker, registry, world
 from tests.integration.device import Device
+from tests.once import Once
+from tools.registry.serve import RegistryServer
 
 from .disk import FragileDisk
 
@@ -35,9 +37,13 @@ def _ring_model(path: Path, reference: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The registry's folder and keys."""
-    made = Shop(tmp_path_factory.mktemp("faults-shop"))
+def shop(once: Once) -> Shop:
+    """The registry's folder and keys. Not to be changed."""
+    return once("faults-shop", _stocked)
+
+
+def _stocked(folder: Path) -> Shop:
+    made = Shop(folder)
     made.state.mkdir()
     for reference in RING:
         shelf.publish(made, reference, partial(_ring_model, reference=reference))
@@ -45,6 +51,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for reference in (shelf.STEADY, shelf.STEADIER):
         shelf.publish(made, reference, partial(slow_model, steps=shelf.STEPS))
     return made
+
+
+@pytest.fixture(scope="session")
+def seasoned(once: Once, registry: RegistryServer, shop: Shop) -> Path:
+    """The state of a device that has the first release of the ring committed: what most tests begin with."""
+    return once("seasoned", lambda folder: aged(folder, registry, shop, RING[0]))
 
 
 @pytest.fixture
@@ -60,11 +72,10 @@ def fragile(tmp_path: Path) -> Iterator[FragileDisk]:
         made.unmount()
 
 
-def lying_on(disk: FragileDisk, world: World, port: int, **changes: Any) -> Device:
-    """Make a device whose state lies on the disk; to be provisioned and started."""
-    state = disk.folder / "state"
+def lying_on(disk: FragileDisk, world: World, port: int, state: Path | None = None, **changes: Any) -> Device:
+    """Make a device whose state lies on the disk; to be started, and without ``state`` to be provisioned first."""
     room = {"registry": {"free_floor_mb": 0, "max_rate_bytes_s": 2_000_000}}
-    rest = {**room, **changes, "paths": {"state": str(state)}}
-    device = world.device(port=port, start=False, provisioned=False, **rest)
-    device.state = state
+    rest = {**room, **changes, "paths": {"state": str(disk.folder / "state")}}
+    device = world.device(port=port, state=state, start=False, provisioned=False, **rest)
+    os.sync()  # what it begins with is on the disk
     return device

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tests.integration.device import PIPELINE
 from tests.integration.person import Person
+from tests.patience import patient
 
 KEPT = 200_000
 
@@ -78,7 +79,7 @@ class Onlooker(Person):
 
     def next_report(self, states: frozenset[str], since: int, timeout_s: float) -> dict[str, Any] | None:
         """Return the first report since then in one of the states; None where none comes in time."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patient(timeout_s)
         with self._changed:
             while True:
                 for report in self.reports[since:]:
@@ -91,7 +92,7 @@ class Onlooker(Person):
 
     def first_taken_after(self, at: str, timeout_s: float) -> Answer | None:
         """Return the first answered frame that was taken after ``at``; None where none comes in time."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patient(timeout_s)
         with self._changed:
             while True:
                 found = None
@@ -109,7 +110,7 @@ class Onlooker(Person):
     def order(self, verb: str, identity: str, timeout_s: float, **args: Any) -> dict[str, Any] | None:
         """Send a command and return its answer; None where none comes in time: the same identity may be sent again."""
         self.throw(verb, {"v": 1, "id": identity, "args": args})
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patient(timeout_s)
         with self._changed:
             while identity not in self.results:
                 left = deadline - time.monotonic()
@@ -117,6 +118,11 @@ class Onlooker(Person):
                     return None
                 self._changed.wait(min(left, 0.1))
             return self.results[identity]
+
+    def meets(self, reference: str) -> None:
+        """Return once the device says that it is there, and that this release answers."""
+        self.wait_for_payload(self.topic("status"), b"online", 20)
+        self.wait(lambda: self.answer is not None and self.answer.model == reference and self.report is not None)
 
     def deployed_first(self, reference: str) -> None:
         """Deploy the release that all begins with."""

@@ -76,8 +76,9 @@ def test_the_third_cut_rolls_back_without_a_verdict_and_the_model_may_be_deploye
         person.close()
 
 
-def test_without_a_broker_a_good_model_cut_off_twice_in_its_probation_is_committed(world):
-    device = world.device(port=free_port(), start=False, deploy=PROBATION, pipelines={"watch": {"model": RING[0]}})
+def test_without_a_broker_a_good_model_cut_off_twice_in_its_probation_is_committed(world, seasoned):
+    first_model = {"watch": {"model": RING[0]}}
+    device = world.device(port=free_port(), state=seasoned, start=False, deploy=PROBATION, pipelines=first_model)
     mains = Mains(device)
     device.start()
     reached(device, lambda row: row.state == "committed")

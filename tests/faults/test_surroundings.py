@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import free_port, start_mosquitto
+from tests.conftest import free_port
 from tests.integration.device import Device
 from tests.integration.processes import WORKER, children, kill
 
@@ -32,12 +32,13 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def settled(disk, broker, world) -> Iterator[tuple[Device, Onlooker]]:
+def settled(disk, seasoned, broker, world) -> Iterator[tuple[Device, Onlooker]]:
     """A device whose state lies on the small disk and that has committed a release."""
-    device = world.device(port=broker.port, start=False, paths={"state": str(disk.folder / "state")}, **ROOM)
+    paths = {"state": str(disk.folder / "state")}
+    device = world.device(port=broker.port, state=seasoned, start=False, paths=paths, **ROOM)
     person = Onlooker(broker.port, device.name)
     device.start()
-    person.deployed_first(RING[0])
+    person.meets(RING[0])
     yield device, person
     person.close()
 
@@ -111,15 +112,8 @@ def test_an_agent_that_starts_on_a_read_only_state_serves_what_it_has(disk, sett
     assert deploy(person, RING[2], "writable")["state"] == "committed"
 
 
-def test_with_broker_and_registry_down_throughout_frames_go_on_over_kills_and_restarts(tmp_path, world):
-    broker = start_mosquitto(tmp_path)
-    device = world.device(port=broker.port, start=False, **ROOM)
-    person = Onlooker(broker.port, device.name)
-    device.start()
-    person.deployed_first(RING[0])
-    person.close()
-    device.stop()
-    broker.kill()
+def test_with_broker_and_registry_down_throughout_frames_go_on_over_kills_and_restarts(world, seasoned):
+    device = world.device(port=free_port(), state=seasoned, start=False, **ROOM)
     device.config["registry"]["url"] = f"http://127.0.0.1:{free_port()}"
     device.start()
     goes_on(device, RING[0])
@@ -135,17 +129,16 @@ def test_with_broker_and_registry_down_throughout_frames_go_on_over_kills_and_re
     assert [reason for reason in status.degraded if not reason.startswith("broker")] == []
 
 
-def test_a_registry_that_is_down_fails_the_deployment_in_words_and_frames_go_on(broker, world):
-    device = world.device(port=broker.port, start=False, **ROOM)
+@pytest.mark.faults
+def test_a_registry_that_is_down_fails_the_deployment_in_words_and_frames_go_on(broker, world, seasoned):
+    """``make test`` has one of ``tests/integration/test_bad_releases.py``."""
+    device = world.device(port=broker.port, state=seasoned, start=False, **ROOM)
     person = Onlooker(broker.port, device.name)
     try:
-        device.start()
-        person.deployed_first(RING[0])
-        device.stop()
         there = device.config["registry"]["url"]
         device.config["registry"]["url"] = f"http://127.0.0.1:{free_port()}"
         device.start()
-        person.wait_for_payload(person.topic("status"), b"online", 20)
+        person.meets(RING[0])
         end = deploy(person, RING[1], "down")
         assert end["state"] == "failed", end
         assert device.config["registry"]["url"].removeprefix("http://") in end["reason"]

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Broker, start_mosquitto
 from tests.fakes.registry import Shop
+from tests.once import Once
 from tools.registry.serve import RegistryServer
 
 from . import shelf
@@ -23,25 +24,31 @@ _names = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop(once: Once) -> Shop:
     """The registry's folder and keys, with every release that needs no shared material. Not to be changed."""
-    made = Shop(tmp_path_factory.mktemp("shop"))
+    return once("shop", _stocked)
+
+
+def _stocked(folder: Path) -> Shop:
+    made = Shop(folder)
     made.state.mkdir()  # so that it can be copied
     shelf.stock(made)
     return made
 
 
 @pytest.fixture(scope="session")
-def real_shop(shop: Shop, shared: Path) -> Shop:
-    """The same registry, with the real models in it."""
-    shelf.stock_real(shop, shared)
-    return shop
-
-
-@pytest.fixture(scope="session")
 def registry(shop: Shop) -> Iterator[RegistryServer]:
     """The registry over HTTP."""
     with RegistryServer(shop.registry) as server:
+        yield server
+
+
+@pytest.fixture
+def real_registry(shop: Shop, shared: Path, tmp_path: Path) -> Iterator[RegistryServer]:
+    """A copy of it, by the same publisher, with the real models in it."""
+    made = Shop.copied(shop, tmp_path / "real")
+    shelf.stock_real(made, shared)
+    with RegistryServer(made.registry) as server:
         yield server
 
 
@@ -76,11 +83,12 @@ class World:
         made.config = merged(merged(made.config, {"registry": {"url": self.registry.url}}), changes)
         if port is not None:
             made.config = merged({"mqtt": {"host": "127.0.0.1", "port": port, "reconnect_s": 1}}, made.config)
+        made.state = made.folder / made.config["paths"]["state"]
         self._stack.callback(made.close)
         if state is not None:
             made.resume_from(state)
         elif provisioned:
-            made.provision(self.root)
+            made.trust(self.root)
         if start:
             made.start()
         return made
@@ -110,17 +118,21 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory, registry: RegistrySer
 
 
 @pytest.fixture(scope="session")
-def veteran(tmp_path_factory: pytest.TempPathFactory, registry: RegistryServer, shop: Shop) -> Path:
+def veteran(once: Once, registry: RegistryServer, shop: Shop) -> Path:
     """The state of a device that has ``tiny:1.0.0`` committed: what most tests begin with. Take copies."""
-    folder = tmp_path_factory.mktemp("veteran")
+    return once("veteran", lambda folder: aged(folder, registry, shop, shelf.TINY))
+
+
+def aged(folder: Path, registry: RegistryServer, shop: Shop, reference: str) -> Path:
+    """Return the state of a device that was provisioned by the command and has committed its first release."""
     with ExitStack() as stack:
         world = World(folder, registry, shop.made.root, stack)
-        device = world.device(pipelines={"watch": {"model": shelf.TINY}})
+        device = world.device(pipelines={"watch": {"model": reference}}, provisioned=False, start=False)
+        device.provision(shop.made.root)
+        device.start()
         device.wait_status(lambda seen: seen.pipelines[0].deployment == "committed", 40)
         device.stop()
-        kept = folder / "kept"
-        shutil.copytree(device.state, kept)
-    return kept
+        return shutil.copytree(device.state, folder / "kept")
 
 
 @pytest.fixture

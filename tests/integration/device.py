@@ -25,14 +25,22 @@ import cv2
 import numpy as np
 
 from agent.errors import LookoutError
+from agent.registry.provision import provision
 from agent.supervise.local import ask
 from agent.supervise.status import Status, read_status
+from tests.patience import patient
 
-from .processes import CAPTURE, WORKER, children, family, kill, look, until
+from .processes import CAPTURE, WORKER, children, family, kill, running, until
 
 LOOKOUT = Path(sys.executable).with_name("lookout")
 PIPELINE, CAMERA = "watch", "yard"
-START_S = STOP_S = 30.0
+START_S = STOP_S = patient(30.0)
+FPS = 10
+"""Of a device's camera: each frame costs its processes some 3 ms, and few tests are about speed."""
+
+LOOK_S = 0.1
+"""Between two looks at the status: each costs the agent some 10 ms, for it measures all its processes."""
+
 STARTED = b"waiting for the first answered frame"
 """What systemd is told once every part runs; a test may want a device that sees nothing, which is ready much later."""
 
@@ -80,10 +88,11 @@ class Device:
             "schema": 1,
             "device": {"id": name},
             "paths": {"state": "state", "runtime": "run"},
-            "cameras": {CAMERA: {"source": {"kind": "images", "path": "pictures", "loop": True, "fps": 20}}},
+            "cameras": {CAMERA: {"source": {"kind": "images", "path": "pictures", "loop": True, "fps": FPS}}},
             "pipelines": {PIPELINE: {"cameras": [CAMERA]}},
             "registry": {"trust_clock": True, "poll_s": 0},  # nothing keeps a build machine's clock right
             "deploy": CALM,
+            "inference": {"tune": False},  # it takes seconds of each first deployment; tests of it switch it on
             "report": {"detections_hz": 1000, "telemetry_s": 1.0},
         }
         self.prefix: list[str] = []
@@ -112,11 +121,16 @@ class Device:
             env={**self.env, **env},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
 
+    def trust(self, root: Path) -> None:
+        """Do what ``lookout provision`` does, without a process of its own."""
+        provision(root, self.state)
+
     def provision(self, root: Path) -> None:
+        """Run ``lookout provision``."""
         self.write()
         done = self.run("provision", "--root", str(root), "-c", str(self.file))
         assert done.returncode == 0, done.stderr
@@ -191,7 +205,7 @@ class Device:
             return [process for process in family(pid) if process.pid != pid]
 
         until(lambda: not left(), 5, lambda: f"{self.name} left behind {left()}")
-        until(lambda: not _running(members), 5, lambda: f"{self.name} left behind {_running(members)}")
+        until(lambda: not running(members), 5, lambda: f"{self.name} left behind {running(members)}")
         assert set(Path("/dev/shm").iterdir()) - self._shm == set()
         return code
 
@@ -222,7 +236,7 @@ class Device:
 
     def status(self) -> Status:
         """What ``lookout status`` is told."""
-        return read_status(ask(self.socket, "status", 15))
+        return read_status(ask(self.socket, "status", patient(15)))
 
     def wait_status(self, what: Callable[[Status], Any], timeout_s: float = 20) -> Status:
         """Return the first status that ``what`` is true of."""
@@ -234,7 +248,9 @@ class Device:
                 return seen[-1] if what(seen[-1]) else None
             return None
 
-        found = until(fits, timeout_s, lambda: f"not seen; the last was {seen[-1:]}\n{self.last_words()}")
+        found = until(
+            fits, timeout_s, lambda: f"not seen; the last was {seen[-1:]}\n{self.last_words()}", pause_s=LOOK_S
+        )
         assert isinstance(found, Status)
         return found
 
@@ -267,7 +283,3 @@ def merged(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         below = found.get(key)
         found[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
     return found
-
-
-def _running(pids: set[int]) -> list[int]:
-    return sorted(pids & {process.pid for process in look()})

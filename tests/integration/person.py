@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fakes.mqtt_operator import Operator
+from tests.patience import patient
 
 from .device import CAMERA, PIPELINE
 
@@ -65,7 +66,7 @@ class Person(Operator):
 
     def wait(self, what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
         """Return what ``what`` gives as soon as it is true; a failure quotes the last words."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patient(timeout_s)
         with self._changed:
             while not (found := what()):
                 left = deadline - time.monotonic()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.patience import patient
+
 WORKER, CAPTURE, FETCH = "agent.serve.main", "agent.capture.main", "agent.registry.fetch"
 PAUSE_S = 0.02
 
@@ -43,6 +45,16 @@ def look() -> list[Process]:
                 command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
                 if state not in "ZX":
                     found.append(Process(int(folder.name), int(parent), tuple(command)))
+    return found
+
+
+def running(pids: Iterable[int]) -> list[int]:
+    """Those of them that run."""
+    found = []
+    for pid in sorted(pids):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
+                found.append(pid)
     return found
 
 
@@ -79,10 +91,16 @@ def mapped(pid: int) -> set[str]:
     return {parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6 and parts[5].startswith("/")}
 
 
-def until(what: Callable[[], Any], timeout_s: float, why: Callable[[], str] = lambda: "it did not happen") -> Any:
+def until(
+    what: Callable[[], Any],
+    timeout_s: float,
+    why: Callable[[], str] = lambda: "it did not happen",
+    *,
+    pause_s: float = PAUSE_S,
+) -> Any:
     """Return what ``what`` gives as soon as it is true; fail with ``why`` after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + patient(timeout_s)
     while not (found := what()):
         assert time.monotonic() < deadline, f"{why()} (within {timeout_s:g} s)"
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
     return found

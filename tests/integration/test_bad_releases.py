@@ -87,9 +87,57 @@ def counter(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
     made.server.close()
 
 
+def test_a_registry_that_says_nothing_holds_nothing_up_and_a_newer_order_supersedes(at_work):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        device, person = at_work(registry={"url": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        since = person.deploy(shelf.NEWER)
+        (fetch,) = until(lambda: children(device.pid, FETCH), 10)
+        answer = person.command("model/deploy", reference=shelf.NEWEST)
+        assert answer["result"]["supersedes"] == shelf.NEWER
+        until(lambda: children(device.pid, FETCH) not in ([], [fetch]), 10)
+        person.wait_state(shelf.NEWEST, "resolving")
+        assert person.states(shelf.NEWER, since)[-1] == "superseded"
+        person.sees(shelf.TINY)
+        assert len(children(device.pid, FETCH)) == 1
+        assert device.stop() == 0
+
+
+def test_a_device_without_a_registry_says_so(at_work):
+    _, person = at_work(registry={"url": None})
+    since = person.deploy(shelf.STEADY)
+    assert "registry.url is not set" in person.wait_state(shelf.STEADY, "failed", since=since)["reason"]
+    assert person.said("info")[-1]["trust"]["state"] == "off"
+    person.sees(shelf.TINY)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(at_work):
+    _, person = at_work(registry={"free_floor_mb": 1_048_576})
+    since = person.deploy(shelf.STEADY)
+    report = person.wait_state(shelf.STEADY, "failed", since=since)
+    assert "make room" in report["reason"]
+    assert "registry.free_floor_mb" in report["reason"]
+    person.sees(shelf.TINY)
+
+
+def test_a_device_that_trusts_nobody_yet_says_how_to_provision_it(broker, world, counter):
+    device = world.device(
+        port=broker.port,
+        provisioned=False,
+        start=False,
+    )
+    person = world.person(broker.port, device)
+    device.start()
+    since = person.deploy(shelf.TINY)
+    report = person.wait_state(shelf.TINY, "failed", since=since)
+    assert "lookout provision --root" in report["reason"]
+    assert person.said("info")[-1]["trust"]["state"] == "not_provisioned"
+
+
 @pytest.fixture(scope="module")
 def customer(counter, broker, shared_world, veteran) -> tuple[Device, Person]:
-    """A device at work on tiny:1.0.0 that reports every frame."""
+    """A device at work on tiny:1.0.0 that reports every frame, for the tests from here on."""
     device = shared_world.device(
         port=broker.port, state=veteran, start=False, registry={"url": counter.server.url}, report={"all": True}
     )
@@ -127,7 +175,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SAMPLE = ("a flipped byte", "a lying golden image", "an unknown version", "a yanked version", "a foreign registry",
+          "no registry")  # fmt: skip
+"""One of each kind; ``make test-faults`` has them all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SAMPLE else [pytest.mark.faults]) for name in CASES]
+)
 def test_it_is_refused_with_its_reason_and_detections_go_on(name, counter, customer):
     device, person = customer
     case = CASES[name]
@@ -183,51 +238,3 @@ def test_a_release_that_failed_its_trial_stays_in_quarantine_and_force_tries_it_
     held = {one["release"]["model"]: one for one in person.command("model/list")["result"]["models"]}
     assert held["lying"]["quarantined"]
     assert held["lying"]["current_of"] == []
-
-
-def test_a_registry_that_says_nothing_holds_nothing_up_and_a_newer_order_supersedes(at_work):
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(16)
-        device, person = at_work(registry={"url": f"http://127.0.0.1:{silent.getsockname()[1]}"})
-        since = person.deploy(shelf.NEWER)
-        (fetch,) = until(lambda: children(device.pid, FETCH), 10)
-        answer = person.command("model/deploy", reference=shelf.NEWEST)
-        assert answer["result"]["supersedes"] == shelf.NEWER
-        until(lambda: children(device.pid, FETCH) not in ([], [fetch]), 10)
-        person.wait_state(shelf.NEWEST, "resolving")
-        assert person.states(shelf.NEWER, since)[-1] == "superseded"
-        person.sees(shelf.TINY)
-        assert len(children(device.pid, FETCH)) == 1
-        assert device.stop() == 0
-
-
-def test_a_device_without_a_registry_says_so(at_work):
-    _, person = at_work(registry={"url": None})
-    since = person.deploy(shelf.STEADY)
-    assert "registry.url is not set" in person.wait_state(shelf.STEADY, "failed", since=since)["reason"]
-    assert person.said("info")[-1]["trust"]["state"] == "off"
-    person.sees(shelf.TINY)
-
-
-def test_a_disk_without_room_is_told_before_anything_is_fetched(at_work):
-    _, person = at_work(registry={"free_floor_mb": 1_048_576})
-    since = person.deploy(shelf.STEADY)
-    report = person.wait_state(shelf.STEADY, "failed", since=since)
-    assert "make room" in report["reason"]
-    assert "registry.free_floor_mb" in report["reason"]
-    person.sees(shelf.TINY)
-
-
-def test_a_device_that_trusts_nobody_yet_says_how_to_provision_it(broker, world, counter):
-    device = world.device(
-        port=broker.port,
-        provisioned=False,
-        start=False,
-    )
-    person = world.person(broker.port, device)
-    device.start()
-    since = person.deploy(shelf.TINY)
-    report = person.wait_state(shelf.TINY, "failed", since=since)
-    assert "lookout provision --root" in report["reason"]
-    assert person.said("info")[-1]["trust"]["state"] == "not_provisioned"

@@ -17,7 +17,7 @@ def old_enough(person) -> None:
     until(lambda: uptime(person) > SETTLE_S, 2 * SETTLE_S)
 
 
-def test_a_device_is_restarted_from_afar_once_for_an_id_and_sees_again(at_work):
+def test_a_device_is_restarted_from_afar_once_for_an_id_sees_again_and_leaves_nothing_behind_when_killed(at_work):
     device, person = at_work()
     pid, boot = device.pid, person.said("info")[-1]["boot"]
     if uptime(person) < SETTLE_S / 2:
@@ -43,15 +43,6 @@ def test_a_device_is_restarted_from_afar_once_for_an_id_and_sees_again(at_work):
     old_enough(person)
     assert person.said("info")[-1]["boot"] == boot + 1
     device.status()
-
-
-def test_one_that_started_again_leaves_nothing_behind_when_it_is_killed(at_work):
-    device, person = at_work()
-    boot = person.said("info")[-1]["boot"]
-    old_enough(person)
-    assert person.command("device/restart")["ok"]
-    person.wait(lambda: person.said("info")[-1]["boot"] == boot + 1)
-    person.sees(shelf.TINY)
     device.kill()  # looks that nothing is left behind
     device.start()
     person.sees(shelf.TINY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from . import shelf
 from .device import CAMERA, Device
 
@@ -43,22 +45,16 @@ def test_a_folder_whose_pictures_are_damaged_fails_by_name_and_the_agent_runs(wo
     device.wait_serving(shelf.TINY)
 
 
-def test_status_says_fine_and_none(world, veteran):
-    device = world.device(state=veteran)
+@pytest.fixture(scope="module")
+def fine_one(shared_world, veteran):
+    """A device at work that nothing is wrong with; the last of its tests stops it."""
+    device = shared_world.device(state=veteran)
     device.wait_serving(shelf.TINY)
-    fine = device.run("status", "-c", str(device.file))
-    assert (fine.returncode, fine.stderr) == (0, "")
-    assert "tiny:1.0.0" in fine.stdout
-    device.stop()
-    none = device.run("status", "-c", str(device.file))
-    assert none.returncode == 1
-    assert clear(none.stderr)
-    assert "lookout run" in none.stderr
+    return device
 
 
-def test_a_second_agent_on_one_state_is_refused_and_the_first_goes_on(world, veteran):
-    device = world.device(state=veteran)
-    device.wait_serving(shelf.TINY)
+def test_a_second_agent_on_one_state_is_refused_and_the_first_goes_on(fine_one):
+    device = fine_one
     refused = device.run("run", "-c", str(device.file))
     assert refused.returncode == 1
     assert clear(refused.stderr)
@@ -67,8 +63,8 @@ def test_a_second_agent_on_one_state_is_refused_and_the_first_goes_on(world, vet
     device.wait_serving(shelf.TINY)
 
 
-def test_an_agent_whose_socket_another_one_listens_at_is_refused(world, veteran):
-    device = world.device(state=veteran)
+def test_an_agent_whose_socket_another_one_listens_at_is_refused(world, veteran, fine_one):
+    device = fine_one
     other = world.device(state=veteran, start=False, paths={"runtime": str(device.folder / "run")})
     other.write()
     done = other.run("run", "-c", str(other.file))
@@ -76,6 +72,18 @@ def test_an_agent_whose_socket_another_one_listens_at_is_refused(world, veteran)
     assert clear(done.stderr)
     assert "paths.runtime" in done.stderr.splitlines()[-1]
     device.wait_serving(shelf.TINY)
+
+
+def test_status_says_fine_and_none(fine_one):
+    device = fine_one
+    fine = device.run("status", "-c", str(device.file))
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "tiny:1.0.0" in fine.stdout
+    device.stop()
+    none = device.run("status", "-c", str(device.file))
+    assert none.returncode == 1
+    assert clear(none.stderr)
+    assert "lookout run" in none.stderr
 
 
 def refused(device: Device, code: int, *words: str, **env: str) -> None:

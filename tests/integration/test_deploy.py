@@ -42,12 +42,12 @@ def killed(broker, amqtt, shared_world) -> dict[str, tuple[Person, float]]:
     return found
 
 
-@pytest.fixture(params=["5", "3.1.1"])
-def met(request, world, broker):
-    """A fresh device, connected to a broker of each version, and its operator."""
-    port = broker.port if request.param == "5" else request.getfixturevalue("amqtt").port
-    device = world.device(port=port, start=False)
-    person = world.person(port, device, modern=request.param == "5")
+@pytest.fixture(scope="module", params=["5", "3.1.1"])
+def met(request, shared_world, broker, amqtt):
+    """A device at a broker of each version, and its operator: fresh for the first test, stopped by the last."""
+    port = broker.port if request.param == "5" else amqtt.port
+    device = shared_world.device(port=port, start=False)
+    person = shared_world.person(port, device, modern=request.param == "5")
     device.start()
     return device, person, request.param
 
@@ -110,6 +110,7 @@ def test_what_stands_at_the_broker_tells_a_latecomer_all(met, world):
     }
     assert all(message.retain for message in kept.values())
     assert kept["status"].payload == b"online"
+    late.close()
     info = json.loads(kept["info"].payload)
     assert info["device"] == device.name
     assert info["protocol"] == protocol
@@ -140,9 +141,9 @@ def test_an_answer_goes_to_the_response_topic_with_its_correlation(broker, world
     assert person.on(person.topic("result/device/ping")) == []
 
 
-def test_the_real_models_serve_a_real_video_and_change_places(broker, real_shop, shared, world):
-    video = {"source": {"kind": "file", "path": str(shared / "data/video/plaza.avi"), "loop": True}}
-    device = world.device(port=broker.port, start=False, cameras={CAMERA: video})
+def test_the_real_models_serve_a_real_video_and_change_places(broker, real_registry, shared, world):
+    video = {"source": {"kind": "file", "path": str(shared / "data/video/plaza.avi"), "loop": True}, "max_fps": 4}
+    device = world.device(port=broker.port, start=False, cameras={CAMERA: video}, registry={"url": real_registry.url})
     person = world.person(broker.port, device)
     device.start()
     person.deployed(shelf.YOLOX)

@@ -36,9 +36,29 @@ def walk(folder: Path, *, frames_a_cell: int = 4, empty: int = 14) -> None:
         cv2.imwrite(str(folder / f"{number:03d}.png"), frame)
 
 
-@pytest.fixture
-def watched(world, veteran, broker) -> tuple[Device, Person]:
-    device = world.device(
+def test_why_a_camera_reports_nothing_can_be_asked(at_work):
+    device, person = at_work()
+    person.sees(shelf.TINY)
+    answer = person.command("device/diagnose")
+    assert answer["ok"], answer
+    assert answer["result"]["cameras"][CAMERA]["code"] == "reporting"
+    wrong = person.command("device/diagnose", camera="cellar")
+    assert (wrong["error"]["code"], wrong["error"]["field"]) == ("bad_command", "args.camera")
+    assert device.wait_status(lambda seen: seen.cameras[0].seeing == "reporting")
+    device.stop()
+    device.config["pipelines"][PIPELINE]["labels"] = ["blue"]
+    device.start()
+    device.wait_status(lambda seen: seen.cameras[0].seeing == "unwanted")
+    answer = person.command("device/diagnose", camera=CAMERA)
+    assert "labels that the pipeline does not report" in answer["result"]["cameras"][CAMERA]["message"]
+    shown = device.run("status", "-c", str(device.file))
+    assert f"camera {CAMERA} reports nothing: " in shown.stdout
+
+
+@pytest.fixture(scope="module")
+def watched(shared_world, veteran, broker) -> tuple[Device, Person]:
+    """A device for three tests; the last of them starts it anew."""
+    device = shared_world.device(
         port=broker.port,
         state=veteran,
         start=False,
@@ -47,7 +67,7 @@ def watched(world, veteran, broker) -> tuple[Device, Person]:
         pipelines={PIPELINE: {"tracking": TRACKING}},
     )
     walk(device.folder / "walk")
-    person = world.person(broker.port, device)
+    person = shared_world.person(broker.port, device)
     device.start()
     return device, person
 
@@ -112,49 +132,10 @@ def test_a_track_that_enters_a_zone_is_told_whole_once_and_in_order(watched):
     assert {"counts": {}, "occupancy": False} in zones
 
 
-def test_why_a_camera_reports_nothing_can_be_asked(at_work):
-    device, person = at_work()
-    person.sees(shelf.TINY)
-    answer = person.command("device/diagnose")
-    assert answer["ok"], answer
-    assert answer["result"]["cameras"][CAMERA]["code"] == "reporting"
-    wrong = person.command("device/diagnose", camera="cellar")
-    assert (wrong["error"]["code"], wrong["error"]["field"]) == ("bad_command", "args.camera")
-    assert device.wait_status(lambda seen: seen.cameras[0].seeing == "reporting")
-    device.stop()
-    device.config["pipelines"][PIPELINE]["labels"] = ["blue"]
-    device.start()
-    device.wait_status(lambda seen: seen.cameras[0].seeing == "unwanted")
-    answer = person.command("device/diagnose", camera=CAMERA)
-    assert "labels that the pipeline does not report" in answer["result"]["cameras"][CAMERA]["message"]
-    shown = device.run("status", "-c", str(device.file))
-    assert f"camera {CAMERA} reports nothing: " in shown.stdout
-
-
-def test_the_best_picture_of_a_track_can_be_had_after_its_end_and_comes_by_itself_if_asked_for(watched):
-    device, person = watched
-    ended = person.wait(lambda: lives(person.said(f"events/{CAMERA}")), 60)[0]
-    track = ended[-1]["track"]
-    answer = person.command("camera/snapshot", track=track["id"])
-    assert answer["ok"], answer
-    assert (answer["result"]["track"], answer["result"]["label"]) == (track["id"], track["label"])
-    picture = person.wait_for(person.topic(f"snapshots/{CAMERA}"))[-1]
-    shown = cv2.imdecode(np.frombuffer(picture.payload, np.uint8), cv2.IMREAD_COLOR)
-    assert shown.shape[0] < 64, "the part of the frame around it"
-    assert shown[..., 2].max() > 200
-    unknown = person.command("camera/snapshot", track=999_999)
-    assert (unknown["error"]["code"], unknown["error"]["field"]) == ("camera", "args.track")
-
-    device.stop()
-    device.config["report"]["snapshots"] = True
-    device.start()
-    person.wait_for(person.topic(f"snapshots/{CAMERA}"), 2, timeout_s=60)
-
-
 def test_a_snapshot_with_boxes_shows_the_zones(watched):
     _, person = watched
     person.wait(lambda: person.said(f"events/{CAMERA}"), 60)
-    person.command("camera/snapshot", boxes=False)
+    assert person.command("camera/snapshot", boxes=False)["ok"]
     plain = person.wait_for(person.topic(f"snapshots/{CAMERA}"))[0]
     person.wait(lambda: person.command("camera/snapshot")["ok"])
     drawn = person.wait_for(person.topic(f"snapshots/{CAMERA}"), 2)[1]
@@ -164,3 +145,25 @@ def test_a_snapshot_with_boxes_shows_the_zones(watched):
     ]
     assert blue[0] < 80
     assert blue[1] > 150, "the border of a zone is light blue, and nothing else is"
+
+
+def test_the_best_picture_of_a_track_can_be_had_after_its_end_and_comes_by_itself_if_asked_for(watched):
+    device, person = watched
+    ended = person.wait(lambda: lives(person.said(f"events/{CAMERA}")), 60)[0]
+    track = ended[-1]["track"]
+    topic = person.topic(f"snapshots/{CAMERA}")
+    before = len(person.on(topic))
+    answer = person.command("camera/snapshot", track=track["id"])
+    assert answer["ok"], answer
+    assert (answer["result"]["track"], answer["result"]["label"]) == (track["id"], track["label"])
+    picture = person.wait_for(topic, before + 1)[-1]
+    shown = cv2.imdecode(np.frombuffer(picture.payload, np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape[0] < 64, "the part of the frame around it"
+    assert shown[..., 2].max() > 200
+    unknown = person.command("camera/snapshot", track=999_999)
+    assert (unknown["error"]["code"], unknown["error"]["field"]) == ("camera", "args.track")
+
+    device.stop()
+    device.config["report"]["snapshots"] = True
+    device.start()
+    person.wait_for(topic, before + 2, timeout_s=60)

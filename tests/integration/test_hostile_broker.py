@@ -257,9 +257,10 @@ HARMLESS = {
 }
 
 
-def test_each_argument_of_each_verb_beyond_its_bounds_is_answered_with_an_error_or_taken_as_it_is(siege):
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.faults)])
+def test_each_argument_of_each_verb_beyond_its_bounds_is_answered_with_an_error_or_taken_as_it_is(every, siege):
     attacks = [(verb, field, value) for verb in FORMS for field in FORMS[verb].__struct_fields__ for value in EXTREMES]
-    for verb, field, value in attacks:
+    for verb, field, value in attacks[::every]:  # there are 14 extremes: each field and each extreme has its turn
         allowed = verb in ("model/rollback", "config/revert") and value in (None, 0)
         if not allowed:
             answer = siege.command(verb, {**HARMLESS.get(verb, {}), field: value})
@@ -405,10 +406,11 @@ def test_messages_that_it_never_completes_do_not_fill_the_memory(siege):
     back(siege, connections)
 
 
-def test_a_flood_of_ten_thousand_commands_is_worked_off_while_frames_go_on(siege):
+@pytest.mark.parametrize("commands", [2_000, pytest.param(10_000, marks=pytest.mark.faults)])
+def test_a_flood_of_commands_is_worked_off_while_frames_go_on(commands, siege):
     known = list(FORMS)
     lost = siege.device.status().cameras[0].lost
-    for number in range(10_000):
+    for number in range(commands):
         verb = "device/ping" if number % 4 else known[number // 4 % len(known)]
         wrong = {"v": 1, "args": {} if verb == "device/ping" else {"nonsense": number}}
         siege.send(f"cmd/{verb}", wrong, qos=number % 2)

@@ -68,11 +68,18 @@ def test_a_broker_that_sleeps_a_cut_and_a_pulled_cable_cost_no_frame(world, vete
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("protocol", ["5", pytest.param("3.1.1", marks=pytest.mark.faults)])
 def test_two_devices_of_one_id_both_say_so_in_status_and_info_and_do_not_hammer(protocol, world, veteran, mosquitto):
     broker = mosquitto()
     twins = [
-        world.device(port=broker.port, state=veteran, start=False, device={"id": "twin"}, mqtt={"protocol": protocol})
+        world.device(
+            port=broker.port,
+            state=veteran,
+            start=False,
+            device={"id": "twin"},
+            mqtt={"protocol": protocol},
+            logs={"fold_s": 0},  # connections are counted in the log, where one that is like another comes late
+        )
         for _ in range(2)
     ]
     for twin in twins:
@@ -86,4 +93,4 @@ def test_two_devices_of_one_id_both_say_so_in_status_and_info_and_do_not_hammer(
     begun = sum(twin.log.read_text().count('"mqtt.connected"') for twin in twins)
     time.sleep(10)
     came = sum(twin.log.read_text().count('"mqtt.connected"') for twin in twins) - begun
-    assert came <= 3  # each may come back in these seconds; hammering would be dozens
+    assert came <= 1  # the one that was thrown out waits for a minute or two; each that comes back throws the other out

@@ -20,8 +20,8 @@ LASTING = {"probation": {"frames": 5, "seconds": 1}}
 @pytest.mark.parametrize(
     "state",
     [
-        "fetching", "trial", "probation",
-        *(pytest.param(state, marks=pytest.mark.faults) for state in ("resolving", "verifying", "committed")),
+        "fetching", "probation",
+        *(pytest.param(state, marks=pytest.mark.faults) for state in ("resolving", "verifying", "trial", "committed")),
     ],
 )  # fmt: skip
 def test_killed_as_soon_as_a_state_is_reported_a_good_model_serves_and_the_deployment_ends_well(state, at_work):

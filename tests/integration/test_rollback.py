@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from . import shelf
 from .device import CAMERA, PIPELINE, pictures
 from .processes import WORKER, children, kill, until
@@ -9,8 +11,11 @@ from .processes import WORKER, children, kill, until
 SLOW_PROBATION = {"probation": {"frames": 5, "seconds": 60}}
 
 
-def test_an_operator_rolls_a_committed_release_back_and_forth(at_work):
+def test_an_operator_rolls_a_committed_release_back_and_forth_once_there_is_one_to_go_back_to(at_work):
     _, person = at_work()
+    answer = person.command("model/rollback")
+    assert answer["ok"] is False
+    assert "no previous release" in answer["error"]["message"]
     person.deployed(shelf.NEWER)
     answer = person.command("model/rollback", pipeline=PIPELINE)
     assert answer["ok"], answer
@@ -20,31 +25,6 @@ def test_an_operator_rolls_a_committed_release_back_and_forth(at_work):
     person.sees(shelf.TINY)
     assert person.command("model/rollback")["ok"]
     person.sees(shelf.NEWER)
-
-
-def test_a_rollback_in_probation_is_instant_because_the_previous_worker_is_still_warm(at_work):
-    device, person = at_work(deploy=SLOW_PROBATION, report={"all": True})
-    worker = device.worker
-    since = person.deploy(shelf.NEWER)
-    person.wait_state(shelf.NEWER, "probation", since=since)
-    person.sees(shelf.NEWER)
-    busy = person.command("model/deploy", reference=shelf.NEWEST)
-    assert busy["error"]["code"] == "refused"
-    assert "probation" in busy["error"]["message"]
-    person.command("model/rollback")
-    person.sees(shelf.TINY)
-    report = person.wait_state(shelf.NEWER, "rolled_back", since=since)
-    assert report["current"]["version"] == "1.0.0"
-    until(lambda: children(device.pid, WORKER) == [worker], 10)  # the one that served before serves again
-    numbers = [frame["frame"] for frame in person.frames()]
-    assert numbers == sorted(set(numbers))
-
-
-def test_a_device_without_a_previous_release_says_that_it_cannot_go_back(at_work):
-    _, person = at_work()
-    answer = person.command("model/rollback")
-    assert answer["ok"] is False
-    assert "no previous release" in answer["error"]["message"]
 
 
 def test_a_candidate_that_answers_nan_for_real_frames_only_is_rolled_back_at_once_and_the_previous_serves_on(
@@ -70,13 +50,43 @@ def test_a_candidate_that_answers_nan_for_real_frames_only_is_rolled_back_at_onc
     assert "quarantine" in person.wait_state(shelf.DAZZLED, "failed", since=again)["reason"]
 
 
-def test_a_candidate_whose_worker_is_killed_in_probation_is_rolled_back_and_no_frame_is_lost(at_work):
-    device, person = at_work(deploy=SLOW_PROBATION, report={"all": True})
+@pytest.fixture(scope="module")
+def slow(broker, shared_world, veteran):
+    """A device whose probations end by themselves only after a minute, and its operator."""
+    device = shared_world.device(
+        port=broker.port, state=veteran, start=False, deploy=SLOW_PROBATION, report={"all": True}
+    )
+    person = shared_world.person(broker.port, device)
+    device.start()
+    person.sees(shelf.TINY, 1)
+    return device, person
+
+
+def test_a_rollback_in_probation_is_instant_because_the_previous_worker_is_still_warm(slow):
+    device, person = slow
+    worker = device.worker
     since = person.deploy(shelf.NEWER)
     person.wait_state(shelf.NEWER, "probation", since=since)
-    person.sees(shelf.NEWER, 1)
-    kill([device.worker])
+    person.sees(shelf.NEWER)
+    busy = person.command("model/deploy", reference=shelf.NEWEST)
+    assert busy["error"]["code"] == "refused"
+    assert "probation" in busy["error"]["message"]
+    person.command("model/rollback")
+    person.sees(shelf.TINY)
     report = person.wait_state(shelf.NEWER, "rolled_back", since=since)
+    assert report["current"]["version"] == "1.0.0"
+    until(lambda: children(device.pid, WORKER) == [worker], 10)  # the one that served before serves again
+    numbers = [frame["frame"] for frame in person.frames()]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_candidate_whose_worker_is_killed_in_probation_is_rolled_back_and_no_frame_is_lost(slow):
+    device, person = slow
+    since = person.deploy(shelf.NEWEST)
+    person.wait_state(shelf.NEWEST, "probation", since=since)
+    person.sees(shelf.NEWEST, 1)
+    kill([device.worker])
+    report = person.wait_state(shelf.NEWEST, "rolled_back", since=since)
     assert "SIGKILL" in report["reason"]
     person.sees(shelf.TINY)
     assert device.status().cameras[0].lost == 0

@@ -260,9 +260,7 @@ def test_a_wrong_password_in_the_file_is_undone_and_the_broker_hears_why(world, 
     assert "wrong-and-secret" not in json.dumps(person.said("reported")) + device.log.read_text()
 
 
-def moved(
-    world: Any, veteran: Any, mosquitto: Any, confirm_s: float = CONFIRM_S
-) -> tuple[Device, Person, Person, Any]:
+def moved(world: Any, veteran: Any, mosquitto: Any, confirm_s: float = CONFIRM_S) -> tuple[Device, Person, Person, Any]:
     """Have a device patched from one living broker to another."""
     old, new = mosquitto(), mosquitto()
     device = world.device(

@@ -1,8 +1,13 @@
-"""No frame is lost to a swap: every one is answered, once, in order, by the old release or the new."""
+"""No frame of a video is lost to a swap: every one is answered, once, in order, by the old release or the new.
+
+``make test`` runs the sample of ``tests/faults/test_swaps.py``, on pictures.
+"""
 
 from __future__ import annotations
 
 import itertools
+
+import pytest
 
 from . import shelf
 from .device import CAMERA
@@ -10,6 +15,7 @@ from .device import CAMERA
 SWAPS = (shelf.STEADIER, shelf.STEADY, shelf.STEADIER)
 
 
+@pytest.mark.faults
 def test_three_swaps_of_the_whole_agent_answer_every_frame_exactly_once_and_in_order(broker, shared, world):
     video = {"source": {"kind": "file", "path": str(shared / "data/video/plaza.avi"), "pace": "lossless", "loop": True}}
     device = world.device(

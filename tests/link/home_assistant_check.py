@@ -56,7 +56,7 @@ def fields() -> dict[str, Any]:
         "sensor_device_classes": sorted(SensorDeviceClass),
         "sensor_state_classes": sorted(SensorStateClass),
         "sensor_units": {
-            name: units[name] for name in sorted(units) if name in ("temperature", "data_size", "duration")
+            name: units[name] for name in sorted(units) if name in ("temperature", "data_rate", "data_size", "duration")
         },
     }
 

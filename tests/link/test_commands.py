@@ -22,6 +22,7 @@ from agent.link.topics import Topics
 from agent.link.verbs import Deferred, verb
 from agent.link.wire import Incoming
 from agent.types import Outgoing
+from tests.depth import examples
 from tests.fakes.payloads import mangled
 from tests.link.conftest import DictMemory, Done, Link
 
@@ -123,7 +124,7 @@ VALID = [
 ]
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(2000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     mangled(st.sampled_from(VALID), least=0, most=4) | st.binary(max_size=100),
     st.sampled_from(["model/deploy", "device/ping", "no/verb"]),

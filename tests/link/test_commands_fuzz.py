@@ -26,6 +26,7 @@ from agent.link.wire import Incoming
 from agent.registry.reference import parse_reference
 from agent.types import Outgoing, PipelineName
 from agent.verbs import table
+from tests.depth import examples
 from tests.fakes.payloads import SCHEMAS, Sent, commands, fitting
 from tests.link.conftest import Done
 
@@ -198,7 +199,7 @@ def _rest(bench: Bench) -> list[Outgoing]:
 def test_what_fits_the_published_schema_of_a_verb_is_taken_by_its_form(name: str) -> None:
     """The generator speaks for the schemas: were it wrong, it would attack nothing."""
 
-    @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(10), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(fitting(SCHEMAS[f"cmd/{name}"]))
     def fits(args: Any) -> None:
         msgspec.convert(json.loads(json.dumps(args)), FORMS[name])

@@ -23,6 +23,7 @@ from agent.link.topics import Topics
 from agent.link.verbs import Deferred, verb, verb_by_id
 from agent.link.wire import Incoming
 from agent.types import Outgoing
+from tests.depth import examples
 from tests.link.conftest import DictMemory, Done
 
 PATIENCE_S = 5.0
@@ -302,7 +303,7 @@ def test_a_row_may_take_the_id_of_its_command(bench: Any) -> None:
     assert there.what() == "mine"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.sampled_from("abcdef"), max_size=60))
 def test_each_lane_keeps_its_order_and_is_never_worked_on_twice_at_once(arrivals: list[str]) -> None:
     done: list[tuple[str, int]] = []

@@ -30,7 +30,7 @@ from agent.link.discovery import (
 from agent.link.messages import CameraState, Counters, LineState, Telemetry, ZoneState, encode
 from agent.overview import HEALTHY, TROUBLE
 from agent.settings import host_rows
-from agent.telemetry.probes import host_probes
+from agent.telemetry.host import host_probes
 
 FIELDS: dict[str, Any] = json.loads(Path(__file__).with_name("home_assistant_fields.json").read_text())
 CHECK = Path(__file__).with_name("home_assistant_check.py")
@@ -84,7 +84,7 @@ def test_sensors_have_classes_and_units_that_home_assistant_knows(gate) -> None:
         assert one.stat_cla in FIELDS["sensor_state_classes"]
         assert one.dev_cla is None or one.dev_cla in FIELDS["sensor_device_classes"]
         assert one.dev_cla is None or one.unit_of_meas in FIELDS["sensor_units"][one.dev_cla]
-    assert {one.dev_cla for one in sensors} == {None, "data_size", "temperature", "duration"}
+    assert {one.dev_cla for one in sensors} == {None, "data_rate", "data_size", "temperature", "duration"}
 
 
 @pytest.mark.skipif("HOME_ASSISTANT_PYTHON" not in os.environ, reason="HOME_ASSISTANT_PYTHON is not set, see Makefile")

@@ -23,6 +23,7 @@ from agent.link.durable import DurableOutbox, OutboxLimits
 from agent.link.starts import claim_start
 from agent.link.topics import Topics
 from agent.link.wire import Letter
+from tests.depth import examples
 
 TOPICS = Topics("lookout", "cam1")
 EVENTS, RESULTS = 5, 100
@@ -548,4 +549,4 @@ class DurableMachine(RuleBasedStateMachine):
 
 
 TestDurableMachine = DurableMachine.TestCase
-TestDurableMachine.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestDurableMachine.settings = settings(max_examples=examples(15), stateful_step_count=25, deadline=None)

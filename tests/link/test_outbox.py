@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.link.outbox import MemoryOutbox
 from agent.link.wire import Letter
+from tests.depth import examples
 
 
 def letter(number: int, **changes: object) -> Letter:
@@ -222,4 +223,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutboxMachine = OutboxMachine.TestCase
-TestOutboxMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOutboxMachine.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -32,6 +32,7 @@ from agent.logs.processors import MAX_TEXT_CHARS
 from agent.logs.setup import configure
 from agent.redact import MARK
 from agent.types import Outgoing
+from tests.depth import examples
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +145,7 @@ containers = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     record=st.dictionaries(
         st.sampled_from(["at", "level", "event", "part", "child", "text", TOLD, "exc_info", "topic"]),

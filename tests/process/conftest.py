@@ -12,6 +12,7 @@ import pytest
 
 from agent.process.child import Child, ChildSpec, Spawner
 from agent.process.messages import Hello
+from tests.patience import patient
 
 CHILDREN = Path(__file__).parent / "children"
 
@@ -29,7 +30,7 @@ def runs(pid: int) -> bool:
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
     """Whether ``condition`` came true in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + patient(timeout_s)
     while time.monotonic() < deadline:
         if condition():
             return True

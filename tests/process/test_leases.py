@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.errors import ProgrammingError
 from agent.process.leases import LeaseCounts, Leases
+from tests.depth import examples
 
 SLOTS = 5
 READERS = ("old", "new", "shadow")
@@ -101,7 +102,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLedger.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 
 
 def test_a_slot_that_does_not_exist_is_named():

@@ -19,6 +19,7 @@ from agent.registry.manifest import (
     release_digest,
 )
 from agent.types import Digest
+from tests.depth import examples
 
 DIGEST = Digest("d" * 64)
 
@@ -253,7 +254,7 @@ def test_any_json_is_a_manifest_or_a_manifest_error(data: bytes) -> None:
         load_manifest(data)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(paths(EXAMPLE)[1:]), json_values)
 def test_any_value_anywhere_in_a_manifest_is_taken_or_a_manifest_error(path: tuple[Any, ...], value: Any) -> None:
     fields = copy.deepcopy(EXAMPLE)
@@ -322,7 +323,7 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.too_slow])
 @given(manifests())
 def test_a_valid_manifest_reads_back_what_it_writes(fields: dict[str, Any]) -> None:
     manifest = load_manifest(encoded(fields))

@@ -101,6 +101,7 @@ CHANGES: dict[str, Any] = {
     "pipelines.*.labels": ["person", "dog"],
     "device.groups": ["b"],
     "inference.providers": ["CUDAExecutionProvider"],
+    "inference.spin": True,
     "registry.url": "https://b/",
     "registry.proxy": "http://q:1",
     "registry.min_version": {"a": "1.1.0"},

@@ -16,6 +16,7 @@ from agent.vision.filters import Vocabulary
 from agent.vision.places import ZoneSpec
 from agent.vision.track import Tracked, Tracker, TrackSettings
 from agent.vision.zones import Zones
+from tests.depth import examples
 
 RELEASE = ReleaseId(ModelName("m"), "1.0.0", Digest("0"))
 SIZE = (1000, 1000)
@@ -215,7 +216,7 @@ def test_kinds_that_are_not_wanted_are_left_out():
 places = st.tuples(st.integers(0, 9), st.just(2)).map(lambda place: (place[0] * 100.0, place[1] * 100.0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.one_of(st.none(), st.lists(places, max_size=4, unique=True)), max_size=40), st.integers(1, 3))
 def test_whatever_is_seen_each_track_is_told_whole_and_in_order(frames, inertia):
     scene = Scene(ZoneSpec("left", LEFT.points, inertia=inertia), ZoneSpec("door", DOOR.points, inertia=inertia), TREE)

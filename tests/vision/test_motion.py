@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.vision.motion import Motion
+from tests.depth import examples
 
 STEP_NS = 40_000_000
 HEIGHT, WIDTH = 240, 320
@@ -63,7 +64,7 @@ def test_sensor_noise_is_not_motion(sigma):
     assert max(camera.show(ground(), sigma) for _ in range(30)) < MIN_AREA
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(gain=st.floats(0.6, 1.3), offset=st.floats(-30, 20), sigma=st.floats(0, 4))
 def test_a_change_of_light_is_not_motion_however_sudden(gain, offset, sigma):
     camera = Camera()
@@ -79,7 +80,7 @@ def test_light_that_drifts_is_not_motion():
     assert max(camera.show(ground() * (1 + 0.2 * np.sin(n / 60)), 2.0) for n in range(190)) < MIN_AREA
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     x=st.integers(0, WIDTH - 20), y=st.integers(0, HEIGHT - 20), change=st.sampled_from([-35.0, 35.0, 70.0]),
     gain=st.floats(0.8, 1.2),
@@ -138,7 +139,7 @@ def test_regions_that_cover_nothing_open_the_gate():
     assert camera.show(ground()) == 1.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     seed=st.integers(0, 99),

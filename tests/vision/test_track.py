@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agent.errors import ProgrammingError
 from agent.vision.track import Tracked, Tracker, TrackSettings
+from tests.depth import examples
 
 TENTH = 100_000_000
 SECOND = 1_000_000_000
@@ -53,7 +54,7 @@ def told(story: list[tuple[np.ndarray, int, bool]], tracker: Tracker) -> list[Tr
     return answers
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(STORIES, st.integers(1, 3))
 def test_ids_begin_once_end_once_and_are_never_used_twice(
     story: list[tuple[np.ndarray, int, bool]], min_hits: int
@@ -77,7 +78,7 @@ def test_ids_begin_once_end_once_and_are_never_used_twice(
     assert set(tracker.end_all()) == alive
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(STORIES, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(story: list[tuple[np.ndarray, int, bool]], chance: object) -> None:
     one, other = Tracker(TrackSettings(min_hits=2)), Tracker(TrackSettings(min_hits=2))
@@ -94,7 +95,7 @@ def test_the_order_of_rows_does_not_matter(story: list[tuple[np.ndarray, int, bo
         assert straight.alive.boxes.tolist() == mixed.alive.boxes.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(STORIES)
 def test_the_same_rows_give_the_same_tracks(story: list[tuple[np.ndarray, int, bool]]) -> None:
     def all_of(answers: list[Tracked]) -> list[object]:
@@ -103,7 +104,7 @@ def test_the_same_rows_give_the_same_tracks(story: list[tuple[np.ndarray, int, b
     assert all_of(told(story, Tracker(TrackSettings()))) == all_of(told(story, Tracker(TrackSettings())))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=6))
 def test_rows_that_are_not_seen_again_never_become_a_track(frames: list[np.ndarray]) -> None:
     tracker = Tracker(TrackSettings())

@@ -1,306 +1,196 @@
 """``lookout bench``: the project's own benchmarks, on real models and a real video.
 
-Facts go to the terminal (or as JSON with ``--json``) and, whole, into ``--out``.
+Each case of :mod:`tools.bench.registry` is a command of its own, with its settings as options; ``all`` runs them in
+turn and ``report`` writes ``docs/performance.md`` from what they left. Figures go to the terminal (or as JSON with
+``--json``) and, whole, into ``--out``.
 """
 
 from __future__ import annotations
 
-import platform
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_type_hints
 
-import msgspec
-import structlog
 import typer
-from rich.console import Console
+import typer.core
+import typer.main
+from rich.markup import escape
 from rich.table import Table
 
-from tools.bench import cases, swapping
-from tools.bench import recovery as recovering
-from tools.bench.still import still_case
-from tools.bench.talking import NoBroker, talking_case
-from tools.terminal import reporting
+from tools.bench import performance, registry, running, words
+from tools.bench.case import Bench, Case
+from tools.bench.record import Record, encode, read_all
+from tools.terminal import console, errors, progress, reporting
 
-app = typer.Typer(
-    help="Measure the frame loop, its memory, its swaps, its recovery and its motion gate.",
-    no_args_is_help=True,
-    add_completion=False,
-)
-
-RATIO_WANTED = 0.90
-STILL_WANTED = 0.15
-MQTT_WANTED = 0.03
-"""Of a core, at 30 messages of detections a second."""
-GAP_MEDIAN_WANTED, GAP_MAX_WANTED = 0.2, 1.0
-"""Gaps of swaps over the frame time's 99th percentile."""
-
-ERROR, CRITICAL = 40, 50
-"""What the loop logs below this level is noise between figures; the death of a worker too, where it was killed."""
+HELP = "Measure the frame loop, its peers, its memory, its swaps, its recovery and what it costs a device."
 
 Shared = Annotated[Path, typer.Option(help="the folder with models/ and data/video/")]
 Out = Annotated[Path, typer.Option(help="where the JSON goes")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON only")]
-SHARED = Path("../shared")
-OUT = Path("bench-out")
+SHARED, OUT = Path("../shared"), Path("bench-out")
+PAGE = Path("docs/performance.md")
+
+
+class CaseGroup(typer.core.TyperGroup):
+    """The group's own commands, and one for each case, made when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all names."""
+        return [*super().list_commands(ctx), *registry.MODULES]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name. One whose packages are not installed says so when it is run."""
+        if cmd_name not in registry.MODULES:
+            return super().get_command(ctx, cmd_name)
+        shell = typer.Typer(add_completion=False)
+        try:
+            case = registry.load(cmd_name)
+        except ImportError as error:
+            shell.command(cmd_name, help=f"(needs {error.name})")(_without(cmd_name, str(error.name)))
+        else:
+            shell.command(cmd_name, help=case.help)(_command(case))
+        return typer.main.get_command(shell)
+
+
+app = typer.Typer(cls=CaseGroup, help=HELP, no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
 def main() -> None:
-    """Measure the frame loop, its memory, its swaps, its recovery and its motion gate."""
-    _log_from(ERROR)
+    """Measure the frame loop, its peers, its memory, its swaps, its recovery and what it costs a device."""
 
 
 @app.command("all")
-def run_all(shared: Shared = SHARED, out: Out = OUT, as_json: AsJson = False) -> None:
-    """Run every case with its defaults."""
-    loop(shared, out, as_json=as_json)
-    swap(shared, out, as_json=as_json)
-    recovery(shared, out, as_json=as_json)
-    memory(shared, out, as_json=as_json)
-    still(shared, out, as_json=as_json)
-    mqtt(out, as_json=as_json)
-    events(shared, out, as_json=as_json)
-
-
-@app.command()
-def loop(
+def run_all(
     shared: Shared = SHARED,
     out: Out = OUT,
-    rounds: Annotated[int, typer.Option(min=1, help="interleaved rounds; medians are reported")] = 3,
-    frames: Annotated[int, typer.Option(min=10, help="frames a round")] = 400,
-    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads")] = 1,
+    only: Annotated[str, typer.Option(help="these cases only, with commas between")] = "",
+    but: Annotated[str, typer.Option(help="not these cases")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="few rounds: proves that all of it works")] = False,
+    page: Annotated[Path | None, typer.Option(help="then write this page: docs/performance.md")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the frame loop's throughput on plaza.avi (lossless, YOLOX-Nano) over a bare session.run loop."""
-    _check(shared)
-    report = cases.loop_case(shared, rounds=rounds, frames=frames, threads=threads, progress=_progress(as_json))
-    facts = {
-        "bare session.run": f"{report.bare_median:.1f} fps",
-        "frame loop": f"{report.loop_median:.1f} fps",
-        "ratio": f"{report.ratio:.3f} (wanted: {RATIO_WANTED:.2f})",
-    }
-    if report.disturbed:
-        facts["the machine was busy"] = "the ratio means little"
-    _show("loop", report, facts, out, as_json=as_json)
-
-
-@app.command()
-def memory(
-    shared: Shared = SHARED,
-    out: Out = OUT,
-    frames: Annotated[int, typer.Option(min=1, help="frames to answer before measuring")] = 100,
-    as_json: AsJson = False,
-) -> None:
-    """Measure the PSS of each process with one 640x480 camera and YOLOX-Nano."""
-    _check(shared)
-    report = cases.memory_case(shared, frames=frames)
-    facts = {
-        "agent (the loop's part)": f"{report.agent_part:.0f} MB",
-        "capture": f"{report.capture:.0f} MB",
-        "worker": f"{report.worker:.0f} MB",
-    }
-    _show("memory", report, facts, out, as_json=as_json)
-
-
-@app.command()
-def swap(
-    shared: Shared = SHARED,
-    out: Out = OUT,
-    swaps: Annotated[int, typer.Option(min=1, help="swaps, to and fro")] = 20,
-    frames: Annotated[int, typer.Option(min=1, help="results between two swaps")] = 30,
-    as_json: AsJson = False,
-) -> None:
-    """Swap between YOLOX-Nano and NanoDet in lossless mode and measure the gaps."""
-    _check(shared)
-    report = swapping.swap_case(shared, swaps=swaps, frames=frames, progress=_progress(as_json))
-    facts = {
-        "swaps": str(report.swaps),
-        "frame time, median and p99": f"{report.interval_median_ms:.1f} and {report.steady_p99_ms:.1f} ms",
-        "gap, median": f"{report.gap_median_ms:.1f} ms, {_times(report.gap_median_ratio, GAP_MEDIAN_WANTED)}",
-        "gap, longest": f"{report.gap_max_ms:.1f} ms, {_times(report.gap_max_ratio, GAP_MAX_WANTED)}",
-        "longest pause of the run": f"{report.pause_max_ms:.1f} ms",
-        "frames lost": str(report.lost),
-        "every frame once, in order": "yes" if report.in_order else "NO",
-        "others used": f"{report.others_cores:.2f} cores",
-    }
-    _show("swap", report, facts, out, as_json=as_json)
-
-
-@app.command()
-def still(
-    shared: Shared = SHARED,
-    out: Out = OUT,
-    seconds: Annotated[float, typer.Option(min=1, help="time to measure with the gate, and without")] = 20.0,
-    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Measure what the motion gate saves on a still scene (25 fps, YOLOX-Nano), and whether it misses who comes in."""
-    _check(shared)
-    report = still_case(shared, seconds=seconds, threads=threads, progress=_progress(as_json))
-    before, after = report.without_gate, report.with_gate
-    facts = {
-        "worker's processor time over that without": f"{report.worker_ratio:.3f} (wanted: {STILL_WANTED:.2f} at most)",
-        "worker": f"{before.worker:.1f} % to {after.worker:.1f} %",
-        "capture": f"{before.capture:.1f} % to {after.capture:.1f} %",
-        "agent (the loop's part)": f"{before.agent:.1f} % to {after.agent:.1f} %",
-        "frames answered, gated": f"{after.answered}, {after.gated}",
-        "one measurement of motion": f"{report.motion_ms:.2f} ms",
-        "objects that came in, seen without": f"{report.visits}, {report.seen_without_gate}",
-        "of those missed with the gate": str(report.missed),
-    }
-    _show("still", report, facts, out, as_json=as_json)
-
-
-@app.command()
-def mqtt(
-    out: Out = OUT,
-    seconds: Annotated[float, typer.Option(min=1, help="time to talk")] = 20.0,
-    hz: Annotated[float, typer.Option(min=0.1, help="messages of detections a second")] = 30.0,
-    boxes: Annotated[int, typer.Option(min=0, help="detections in each")] = 10,
-    as_json: AsJson = False,
-) -> None:
-    """Measure what talking to a broker costs the agent's process, from the result of a frame to the socket."""
-    try:
-        report = talking_case(seconds=seconds, hz=hz, boxes=boxes)
-    except NoBroker as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    facts = {
-        "messages a second": f"{report.messages / report.seconds:.1f} of {report.bytes / report.messages:.0f} bytes",
-        "of a core": f"{report.cost:.2%} (wanted: {MQTT_WANTED:.0%} at most)",
-        "others used": f"{report.others_cores:.2f} cores",
-    }
-    facts |= {f"- {name}": f"{share:.2%}" for name, share in report.threads.items() if share > 0}
-    _show("mqtt", report, facts, out, as_json=as_json)
-
-
-@app.command()
-def events(
-    shared: Shared = SHARED,
-    out: Out = OUT,
-    frames: Annotated[int, typer.Option(min=10, help="frames of plaza.avi")] = 300,
-    rounds: Annotated[int, typer.Option(min=1, help="times that they are gone through")] = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Measure what tracks, zones and events cost a frame, in the crowd of plaza.avi and in one twice as dense."""
-    from tools.bench.events import EVENTS_WANTED_MS, events_case  # loads ONNX Runtime into this process
-
-    _check(shared)
-    report = events_case(shared, frames=frames, rounds=rounds, progress=_progress(as_json))
-    facts: dict[str, str] = {}
-    for name, crowd in (("the crowd", report.plain), ("twice as dense", report.dense)):
-        wanted = f" (wanted: {EVENTS_WANTED_MS:g} at 30 objects)" if crowd is report.plain else ""
-        facts |= {
-            f"{name}: boxes and tracks a frame": f"{crowd.rows:.1f} and {crowd.objects:.1f}",
-            f"{name}: a frame, mean": f"{crowd.mean_ms:.2f} ms{wanted}",
-            f"{name}: p50, p95, p99": f"{crowd.p50_ms:.2f}, {crowd.p95_ms:.2f}, {crowd.p99_ms:.2f} ms",
-            f"{name}: events": f"{crowd.events}",
-        }
-    facts["others used"] = f"{report.others_cores:.2f} cores"
-    _show("events", report, facts, out, as_json=as_json)
-
-
-@app.command()
-def int8(
-    shared: Shared = SHARED,
-    out: Out = OUT,
-    cache: Annotated[Path | None, typer.Option(help="take what was measured already from here")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Quantize two detectors by the defaults of ONNX Runtime and NNCF, and by our search; about ten minutes."""
-    from tools.bench.int8 import int8_case  # the workshop's extra, needed by no other case
-
-    if not (shared / "data/coco128").is_dir():
-        typer.echo(f"{shared / 'data/coco128'} is absent: give --shared the folder of models and pictures", err=True)
-        raise typer.Exit(2)
+    """Run the cases in turn with their defaults, and say which promises were kept."""
     with reporting():
-        report = int8_case(shared, progress=_progress(as_json), cache=cache)
-    facts = {}
-    for row in report.rows:
-        measured = (
-            "" if row.figures is None else f"{row.map_lost:+.2f} mAP lost, agreement {row.figures.agreement:.3f}, "
-        )
-        speed = "not installed" if row.speed_up is None else f"{row.speed_up:.2f}x, {row.seconds:.0f} s"
-        facts[f"{row.model}, {row.way}"] = f"{measured}{speed}"
-    _show("int8", report, facts, out, as_json=as_json)
+        left_out = {case.name for case in registry.load_all(_names(but))} if but else set()
+        named = registry.load_all(_names(only)) if only else tuple(c for c in registry.load_all() if c.in_all)
+        cases = tuple(case for case in named if case.name not in left_out)
+        for case in cases:
+            for path in case.needs:
+                Bench(shared, out, errors.print).need(path)
+        with progress("lookout bench", quiet=as_json) as show:
+
+            def bench_of(number: int, case: Case) -> Bench:
+                return Bench(shared, out, _telling(show, case.name, number, len(cases), quiet=as_json))
+
+            records = running.run_all(cases, bench_of, quick=quick, done=lambda one: _show(one, as_json=as_json))
+        if page is not None:
+            performance.write(page, read_all(out, registry.MODULES), out)
+    if not as_json:
+        _summary(records)
+    if any(record.failed for record in records):
+        raise typer.Exit(1)
 
 
 @app.command()
-def recovery(
-    shared: Shared = SHARED,
-    out: Out = OUT,
-    kills: Annotated[int, typer.Option(min=1, help="kills and rollbacks of each kind")] = 20,
-    frames: Annotated[int, typer.Option(min=2, help="results before and after each")] = 40,
-    pace: Annotated[Literal["lossless", "live", "both"], typer.Option(help="kind of camera")] = "both",
-    as_json: AsJson = False,
+def report(
+    out: Out = OUT, page: Annotated[Path, typer.Option(help="the page to write between its marks")] = PAGE
 ) -> None:
-    """Kill workers and reject candidates, with a camera that waits and a live one; measure the time to see again."""
-    _check(shared)
-    paces = recovering.PACES if pace == "both" else (pace,)
-    _log_from(CRITICAL)
-    report = recovering.recovery_case(shared, kills=kills, frames=frames, paces=paces, progress=_progress(as_json))
-    _log_from(ERROR)
-    facts: dict[str, str] = {}
-    for one, others in zip(report.paces, report.others_cores, strict=True):
-        facts |= {f"{one.pace}: {what}": measured for what, measured in _recovery_facts(one).items()}
-        facts[f"{one.pace}: others used"] = f"{others:.2f} cores"
-    _show("recovery", report, facts, out, as_json=as_json)
+    """Write docs/performance.md from the JSON of the cases that were run."""
+    with reporting():
+        performance.write(page, read_all(out, registry.MODULES), out)
+    console.print(f"{page} written", markup=False)
 
 
-def _recovery_facts(one: recovering.PaceReport) -> dict[str, str]:
-    warm, cold, back = one.warm, one.cold, one.rollback
-    return {
-        "frame time, median": f"{one.steady.median_ms:.1f} ms",
-        "kills, previous warm": f"{warm.kills}",
-        "- next result after": _two(warm.median_ms, warm.max_ms),
-        "- wanted: frame time + 50 ms": f"{warm.allowed_ms:.1f} ms, {'kept' if warm.kept else 'MISSED'}",
-        "kills, no previous": f"{cold.kills}",
-        "- successor's result after": _two(cold.median_ms, cold.max_ms),
-        "- of it the worker's start": _two(cold.start_median_ms, cold.start_max_ms),
-        "- of it the rest": _two(cold.beyond_median_ms, cold.beyond_max_ms),
-        "rollbacks in probation": f"{back.rollbacks}",
-        "- gap": _two(back.gap_median_ms, back.gap_max_ms),
-        "- decision to result": _two(back.decided_median_ms, back.decided_max_ms),
-        "- candidate's after decision": f"at most {back.late_max}, which it had in hand",
-        "- served the next frame": "yes" if back.next_frame else "NO",
-        "frames lost": f"{warm.lost + cold.lost + back.lost}",
-    }
+def _command(case: Case) -> Callable[..., None]:
+    """Return the function of a case's command: its settings are the options."""
+
+    def command(shared: Path, out: Path, as_json: bool, **options: Any) -> None:
+        bench = Bench(shared, out, (lambda _: None) if as_json else lambda line: console.print(line, markup=False))
+        with reporting():
+            _show(running.run(case, bench, type(case.settings)(**options)), as_json=as_json)
+
+    hints = get_type_hints(type(case.settings), include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter("shared", keyword, default=SHARED, annotation=Shared),
+        inspect.Parameter("out", keyword, default=OUT, annotation=Out),
+        *(
+            inspect.Parameter(name, keyword, default=getattr(case.settings, name), annotation=hints[name])
+            for name in case.settings.__struct_fields__
+        ),
+        inspect.Parameter("as_json", keyword, default=False, annotation=AsJson),
+    ]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # Typer reads the options from it
+    return command
 
 
-def _two(median_ms: float, longest_ms: float) -> str:
-    return f"{median_ms:.1f} ms, longest {longest_ms:.1f}"
-
-
-def _times(ratio: float, wanted: float) -> str:
-    return f"{ratio:.2f} x p99 (wanted: {wanted:g})"
-
-
-def _log_from(level: int) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-
-
-def _check(shared: Path) -> None:
-    if not (shared / cases.VIDEO).is_file():
-        typer.echo(f"{shared / cases.VIDEO} is absent: give --shared the folder of models and videos", err=True)
+def _without(name: str, package: str) -> Callable[[], None]:
+    def command() -> None:
+        errors.print(
+            f"lookout bench {name} needs {package}, which is not installed: pip install 'lookout-agent[workshop]'",
+            markup=False,
+        )
         raise typer.Exit(2)
 
-
-def _progress(as_json: bool) -> cases.Progress:
-    return (lambda _: None) if as_json else typer.echo
+    return command
 
 
-def _show(case: str, report: msgspec.Struct, facts: dict[str, str], out: Path, *, as_json: bool) -> None:
-    """Print the facts and keep the whole report."""
-    document = {"case": case, "host": platform.node(), "machine": platform.machine(), "report": report}
-    encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{case}.json").write_bytes(encoded)
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _telling(
+    show: Callable[[str, int, int], None], name: str, number: int, cases: int, *, quiet: bool
+) -> Callable[[str], None]:
+    """Return what tells a line of progress: on the bar of a terminal, else as a line."""
+
+    def tell(line: str) -> None:
+        show(f"{name}: {line}", number, cases)
+        if not quiet and not errors.is_terminal:
+            errors.print(f"{name}: {line}", markup=False)
+
+    return tell
+
+
+def _show(record: Record, *, as_json: bool) -> None:
+    """Print a record's figures and tables."""
     if as_json:
-        typer.echo(encoded.decode())
+        typer.echo(encode(record).decode(), nl=False)
         return
-    table = Table(title=f"lookout bench {case}")
-    table.add_column("what")
-    table.add_column("measured", justify="right")
-    for what, measured in facts.items():
-        table.add_row(what, measured)
-    Console().print(table)
+    if record.lacking or record.failed:
+        console.print(f"{record.case}: {record.lacking or record.failed}", style="yellow", markup=False)
+        return
+    for table in record.tables:
+        _print_table(table.title, table.columns, table.rows)
+    if record.figures:
+        _print_table(f"lookout bench {record.case}", words.COLUMNS, words.rows(record))
+    for remark in record.remarks:
+        console.print(remark, markup=False)
+    busy = " - too much: measure again when nothing else runs" if record.others_cores > running.BUSY_CORES else ""
+    console.print(f"{record.took_s:.0f} s; others used {record.others_cores:.2f} cores{busy}", markup=False)
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: Any) -> None:
+    table = Table(title=title)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+
+
+def _summary(records: tuple[Record, ...]) -> None:
+    """Say which promises were kept."""
+    kept = sum(figure.kept is True for record in records for figure in record.figures)
+    console.print(f"{kept} promises kept, {sum(len(record.missed) for record in records)} missed", markup=False)
+    for record in records:
+        for figure in record.missed:
+            assert figure.wanted is not None
+            assert figure.value is not None
+            bound = words.wanted(figure.wanted, figure.unit)
+            console.print(
+                f"  {record.case}: {figure.what}: {words.quantity(figure.value, figure.unit)} (wanted {bound})",
+                markup=False,
+            )

@@ -58,7 +58,7 @@ class Shelf:
         folder.mkdir(parents=True)
         data = (shared / "models" / model.file).read_bytes()
         (folder / "model.onnx").write_bytes(data)
-        (folder / "manifest.json").write_text(json.dumps(_manifest(model, reference, data)))
+        (folder / "manifest.json").write_text(json.dumps(manifest(model, reference, data)))
 
     def fetch(
         self, reference: str, *, on_progress: Callable[[Progress], None], cancel: threading.Event
@@ -186,7 +186,8 @@ class Deployed:
         self.rig.noted()
 
 
-def _manifest(model: BenchModel, reference: str, data: bytes) -> dict[str, Any]:
+def manifest(model: BenchModel, reference: str, data: bytes) -> dict[str, Any]:
+    """Return the manifest of a release of ``model``, whose one file ``model.onnx`` holds ``data``."""
     name, _, version = reference.partition(":")
     spec = model.spec
     image = spec.input

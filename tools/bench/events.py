@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import msgspec
 import numpy as np
+import typer
 
 from agent.clock import NS_PER_S
 from agent.infer.detector import Detector
@@ -23,7 +25,8 @@ from agent.loop.results import RawAnswer, Reporting
 from agent.loop.seeing import Seeing, SeeingSettings
 from agent.types import CameraName, Event, FrameRef, Timings
 from agent.vision.places import ZoneSpec
-from tools.bench.cases import VIDEO
+from tools.bench.case import Bench, Case, Figure, Outcome, Progress, Wanted
+from tools.bench.footage import VIDEO
 from tools.bench.models import LABELS, SCORE, SCORE_FLOOR, YOLOX_NANO
 from tools.bench.quiet import Others
 
@@ -37,7 +40,12 @@ ZONES = (
 )
 TIMINGS = Timings(0, 0, 0, 0)
 
-Progress = Callable[[str], None]
+
+class Settings(msgspec.Struct, frozen=True):
+    """How much of the film, and how often."""
+
+    frames: Annotated[int, typer.Option(min=10, help="frames of plaza.avi")] = 300
+    rounds: Annotated[int, typer.Option(min=1, help="times that they are gone through")] = 5
 
 
 class Crowd(msgspec.Struct, frozen=True):
@@ -127,3 +135,28 @@ def _run(seen: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[list[int], 
         times.append(time.perf_counter_ns() - begun)
         objects.append(sum(result.scene.counts.values()) if result.scene else 0)
     return times, objects, len(told)
+
+
+def run(bench: Bench, settings: Settings) -> Outcome:
+    """Measure."""
+    report = events_case(bench.shared, frames=settings.frames, rounds=settings.rounds, progress=bench.progress)
+    figures: list[Figure] = []
+    for name, crowd in (("the crowd", report.plain), ("twice as dense", report.dense)):
+        wanted = Wanted(EVENTS_WANTED_MS, "at_most") if crowd is report.plain else None
+        objects = f"{crowd.rows:.0f} boxes and {crowd.objects:.0f} tracks a frame"
+        figures += [
+            Figure(f"{name}, {objects}: a frame, mean", crowd.mean_ms, "ms", wanted=wanted),
+            Figure(f"{name}: a frame, p99", crowd.p99_ms, "ms"),
+        ]
+    return Outcome(figures=tuple(figures), report=report, others_cores=report.others_cores)
+
+
+CASE = Case(
+    name="events",
+    title="Tracks, zones and events",
+    help="Measure what tracks, zones and events cost a frame, in the crowd of plaza.avi and in one twice as dense.",
+    settings=Settings(),
+    quick=Settings(frames=60, rounds=2),
+    run=run,
+    needs=(VIDEO, "models/yolox_nano.onnx"),
+)

@@ -19,8 +19,9 @@ from agent.clock import NS_PER_MS
 from agent.deploy.machine import State
 from agent.deploy.records import DeploySettings
 from agent.process.messages import SourceSpec
-from tools.bench.cases import VIDEO, Progress
+from tools.bench.case import Progress
 from tools.bench.deployed import FIRST, SECOND, Deployed
+from tools.bench.footage import VIDEO
 from tools.bench.quiet import Others
 from tools.bench.rig import Rig
 

@@ -12,13 +12,14 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import cv2
 import msgspec
 import psutil
+import typer
 
 from agent.clock import NS_PER_S
 from agent.loop.plan import CameraPlan
@@ -27,12 +28,11 @@ from agent.process.messages import MotionSpec, SourceSpec
 from agent.types import Result
 from agent.vision.gate import GateSettings
 from agent.vision.motion import Motion
+from tools.bench.case import Bench, Case, Figure, Outcome, Progress, Wanted
 from tools.bench.models import YOLOX_NANO
 from tools.bench.quiet import Others
 from tools.bench.rig import Rig
 from tools.bench.scene import Picture, Scene, Tempo, Visit, overlap
-
-Progress = Callable[[str], None]
 
 CAMERA = "still"
 FPS = 25.0
@@ -49,8 +49,16 @@ VISITORS = (
 TOP, REACH = 60, 190
 TEMPO = Tempo(come=20, stay=25, leave=12, rest=75)
 SEEN_IOU = 0.5
+STILL_WANTED = 0.15
 WARM_S = 5.0
 """What start-up costs, and the time until the gate first closes, is not measured."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How long, and with how many threads."""
+
+    seconds: Annotated[float, typer.Option(min=1, help="time to measure with the gate, and without")] = 12.0
+    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads")] = 1
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -232,3 +240,38 @@ def _usage(shared: Path, folder: Path, seconds: float, threads: int, *, gate: bo
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def run(bench: Bench, settings: Settings) -> Outcome:
+    """Measure."""
+    report = still_case(bench.shared, seconds=settings.seconds, threads=settings.threads, progress=bench.progress)
+    before, after = report.without_gate, report.with_gate
+    return Outcome(
+        figures=(
+            Figure(
+                "the worker's processor time over that without the gate",
+                report.worker_ratio,
+                "x",
+                wanted=Wanted(STILL_WANTED, "at_most"),
+            ),
+            Figure("worker, without", before.worker, "%"),
+            Figure("worker, with", after.worker, "%"),
+            Figure("capture, without", before.capture, "%"),
+            Figure("capture, with", after.capture, "%"),
+            Figure("one measurement of motion", report.motion_ms, "ms"),
+            Figure("objects that came in and were seen without", report.seen_without_gate),
+            Figure("of those missed with it", report.missed, wanted=Wanted(0, "at_most")),
+        ),
+        report=report,
+    )
+
+
+CASE = Case(
+    name="still",
+    title="A still scene",
+    help="Measure what the motion gate saves on a still scene (25 fps, YOLOX-Nano), and whether it misses anybody.",
+    settings=Settings(),
+    quick=Settings(seconds=3.0),
+    run=run,
+    needs=("data/coco128/images", "data/coco128/labels", "models/yolox_nano.onnx"),
+)

@@ -10,14 +10,27 @@ import itertools
 import statistics
 import threading
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 
 from agent.clock import NS_PER_MS
-from tools.bench.cases import Progress, lossless
+from tools.bench.case import Bench, Case, Figure, Outcome, Progress, Wanted
+from tools.bench.footage import VIDEO, lossless
 from tools.bench.models import NANODET_M, YOLOX_NANO
 from tools.bench.quiet import Others
 from tools.bench.rig import Rig
+
+GAP_MEDIAN_WANTED, GAP_MAX_WANTED = 0.2, 1.0
+"""Gaps over the frame time's 99th percentile."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How often, and how far apart."""
+
+    swaps: Annotated[int, typer.Option(min=1, help="swaps, to and fro")] = 20
+    frames: Annotated[int, typer.Option(min=1, help="results between two swaps")] = 30
 
 
 class SwapReport(msgspec.Struct, frozen=True):
@@ -93,3 +106,43 @@ def _close_retired(rig: Rig) -> None:
     for worker in rig.retired_workers:
         threading.Thread(target=worker.close, name=f"lookout-close-{worker.name}").start()
     rig.retired_workers.clear()
+
+
+def run(bench: Bench, settings: Settings) -> Outcome:
+    """Measure."""
+    report = swap_case(bench.shared, swaps=settings.swaps, frames=settings.frames, progress=bench.progress)
+    return Outcome(
+        figures=(
+            Figure(
+                "gap, median, over the frame time's p99",
+                report.gap_median_ratio,
+                "x",
+                wanted=Wanted(GAP_MEDIAN_WANTED, "at_most"),
+            ),
+            Figure(
+                "gap, longest, over the frame time's p99",
+                report.gap_max_ratio,
+                "x",
+                wanted=Wanted(GAP_MAX_WANTED, "at_most"),
+            ),
+            Figure("gap", report.gap_median_ms, "ms", report.gaps_ms),
+            Figure("frame time, median", report.interval_median_ms, "ms"),
+            Figure("frame time, p99", report.steady_p99_ms, "ms"),
+            Figure("longest pause of the run", report.pause_max_ms, "ms"),
+            Figure("frames lost", report.lost, wanted=Wanted(0, "at_most")),
+            Figure("frames out of order", 0 if report.in_order else 1, wanted=Wanted(0, "at_most")),
+        ),
+        report=report,
+        others_cores=report.others_cores,
+    )
+
+
+CASE = Case(
+    name="swap",
+    title="Swaps under load",
+    help="Swap between YOLOX-Nano and NanoDet in lossless mode and measure the gaps.",
+    settings=Settings(),
+    quick=Settings(swaps=4, frames=15),
+    run=run,
+    needs=(VIDEO, "models/yolox_nano.onnx", "models/nanodet_m_320.onnx"),
+)

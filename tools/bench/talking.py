@@ -8,17 +8,15 @@ the cost. ``python -m tools.bench.talking PORT SECONDS HZ BOXES`` is that proces
 from __future__ import annotations
 
 import logging
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import structlog
+import typer
 
 from agent.announce import Announcer
 from agent.clock import NS_PER_S
@@ -29,9 +27,13 @@ from agent.link.outbox import MemoryOutbox
 from agent.link.publisher import Publisher
 from agent.link.topics import Topics
 from agent.types import CameraName, Detection, Digest, FrameRef, ModelName, ReleaseId, Result, Timings
+from tools.bench.broker import NoBroker, mosquitto
+from tools.bench.case import Bench, Case, Figure, Outcome, Wanted
 from tools.bench.quiet import Others
 
 START_S = 10.0
+MQTT_WANTED_PERCENT = 3.0
+"""Of a core, at 30 messages of detections a second."""
 
 
 class TalkingReport(msgspec.Struct, frozen=True):
@@ -53,48 +55,51 @@ class TalkingReport(msgspec.Struct, frozen=True):
         return self.share - self.share_at_rest
 
 
-class NoBroker(Exception):
-    """mosquitto is not installed, or does not start."""
-
-
 def talking_case(*, seconds: float, hz: float, boxes: int) -> TalkingReport:
     """Measure, against a mosquitto of its own. Raises :class:`NoBroker`."""
-    program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
-    if program is None:
-        raise NoBroker("mosquitto is absent: apt-get install mosquitto")
-    with tempfile.TemporaryDirectory() as folder, Others() as others:
-        port = _free_port()
-        config = Path(folder) / "mosquitto.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-        config.chmod(0o644)
-        Path(folder).chmod(0o755)
-        broker = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
-        try:
-            _await_port(port)
-            command = [sys.executable, "-m", "tools.bench.talking", str(port), str(seconds), str(hz), str(boxes)]
-            done = subprocess.run(command, capture_output=True, check=True)
-        finally:
-            broker.terminate()
-            broker.wait()
+    with Others() as others, mosquitto() as port:
+        command = [sys.executable, "-m", "tools.bench.talking", str(port), str(seconds), str(hz), str(boxes)]
+        done = subprocess.run(command, capture_output=True, check=True)
     return msgspec.structs.replace(msgspec.json.decode(done.stdout, type=TalkingReport), others_cores=others.cores)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Settings(msgspec.Struct, frozen=True):
+    """How long, how often and how much."""
+
+    seconds: Annotated[float, typer.Option(min=1, help="time to talk")] = 10.0
+    hz: Annotated[float, typer.Option(min=0.1, help="messages of detections a second")] = 30.0
+    boxes: Annotated[int, typer.Option(min=0, help="detections in each")] = 10
 
 
-def _await_port(port: int) -> None:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise NoBroker(f"mosquitto did not begin to listen within {START_S:g} s")
+def run(bench: Bench, settings: Settings) -> Outcome:
+    """Measure. Raises :class:`~tools.bench.broker.NoBroker`."""
+    bench.progress(f"{settings.hz:g} messages a second for {settings.seconds:g} s")
+    report = talking_case(seconds=settings.seconds, hz=settings.hz, boxes=settings.boxes)
+    size = report.bytes / report.messages
+    threads = (Figure(f"of it {name}", 100 * share, "%") for name, share in report.threads.items() if share > 0)
+    return Outcome(
+        figures=(
+            Figure(
+                f"of a core, for {report.messages / report.seconds:.0f} messages of {size:.0f} bytes a second",
+                100 * report.cost,
+                "%",
+                wanted=Wanted(MQTT_WANTED_PERCENT, "at_most"),
+            ),
+            *threads,
+        ),
+        report=report,
+        others_cores=report.others_cores,
+    )
+
+
+CASE = Case(
+    name="mqtt",
+    title="Talking to a broker",
+    help="Measure what talking to a broker costs the agent's process, from the result of a frame to the socket.",
+    settings=Settings(),
+    quick=Settings(seconds=2.0),
+    run=run,
+)
 
 
 # --- the process that is measured ------------------------------------------------------------------------------------

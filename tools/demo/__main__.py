@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -19,7 +20,7 @@ import structlog
 from agent.errors import InputError, LookoutError
 from tools.demo import assets, report
 from tools.demo.screen import Screen, open_screen
-from tools.demo.show import FULL, SHORT, Guest, Show
+from tools.demo.show import EMULATED, FULL, SHORT, Guest, Pace, Show
 
 DEADLINE_S, OWN_DEADLINE_S = 175.0, 420.0
 KEPT, FAILED, INTERRUPTED = 0, 1, 130
@@ -32,7 +33,7 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     screen = open_screen(plain=options.plain)
     work = Path(tempfile.mkdtemp(prefix="lookout-demo-"))
-    show = Show(screen, work, options.cache, SHORT if options.short else FULL, options.deadline_s, _guest(options))
+    show = Show(screen, work, options.cache, _pace(options), options.deadline_s, _guest(options))
     try:
         status = _play(show, options.out)
     finally:
@@ -101,6 +102,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
     parser.add_argument("--short", action="store_true", help="dwell less: the same acts with fewer frames, for CI")
+    parser.add_argument(
+        "--slow",
+        type=float,
+        metavar="N",
+        help="for a machine that is N times slower, such as an emulated one: the fewest frames, N times the patience",
+    )
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the picture and the report")
     parser.add_argument("--cache", type=Path, default=assets.default_cache(), help="folder that keeps the downloads")
     parser.add_argument("--keep", action="store_true", help="keep the working folder also when all went well")
@@ -113,8 +120,14 @@ def _options() -> argparse.Namespace:
     if (options.model is None) != (options.video is None):
         parser.error("--model and --video belong together: give both, or none for the demo's own")
     if options.deadline_s is None:
-        options.deadline_s = DEADLINE_S if options.model is None else OWN_DEADLINE_S
+        options.deadline_s = (DEADLINE_S if options.model is None else OWN_DEADLINE_S) * (options.slow or 1)
     return options
+
+
+def _pace(options: argparse.Namespace) -> Pace:
+    if options.slow:
+        return replace(EMULATED, patience=options.slow)
+    return SHORT if options.short else FULL
 
 
 def _guest(options: argparse.Namespace) -> Guest | None:

@@ -23,7 +23,7 @@ START_TIMEOUT_S = 15.0
 ATTEMPTS = 3
 
 
-def start(stack: ExitStack, log_path: processes.LogPath) -> int:
+def start(stack: ExitStack, log_path: processes.LogPath, *, patience: float = 1.0) -> int:
     """Start a broker that ends with ``stack`` and return its port. Raises :class:`DemoFailed`."""
     for attempt in range(1, ATTEMPTS + 1):
         port = free_port()
@@ -34,7 +34,7 @@ def start(stack: ExitStack, log_path: processes.LogPath) -> int:
                 [sys.executable, "-m", "tools.demo.broker", str(port)],
                 log_path,
                 ready=READY,
-                timeout_s=START_TIMEOUT_S,
+                timeout_s=START_TIMEOUT_S * patience,
             )
         except DemoFailed:
             if attempt == ATTEMPTS:  # the port may have been taken between our look and the broker's

@@ -67,8 +67,9 @@ def lookout() -> list[str]:
     return [str(script)] if script.is_file() else [sys.executable, "-m", "agent"]
 
 
-def provision(config_path: Path, root: Path) -> None:
+def provision(config_path: Path, root: Path, *, patience: float = 1.0) -> None:
     """Give the device its root of trust. Raises :class:`DemoFailed`."""
+    limit_s = PROVISION_TIMEOUT_S * patience
     command = [*lookout(), "provision", "--root", str(root), "-c", str(config_path)]
     try:
         done = subprocess.run(
@@ -76,11 +77,11 @@ def provision(config_path: Path, root: Path) -> None:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=PROVISION_TIMEOUT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise DemoFailed(f"'lookout provision' did not end within {PROVISION_TIMEOUT_S} s") from error
+        raise DemoFailed(f"'lookout provision' did not end within {limit_s:g} s") from error
     if done.returncode:
         words = (done.stderr or done.stdout).strip().splitlines()
         raise DemoFailed(f"'lookout provision' failed: {words[-1] if words else f'exit status {done.returncode}'}")

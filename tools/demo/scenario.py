@@ -140,7 +140,7 @@ def refuse(world: World, attempt: Attempt) -> None:
     world.claim(
         f"meanwhile {world.subject.reference(releases.INT8)} goes on",
         f"{len(seen)} frames, longest pause {pause * 1000:.0f} ms" + (f", but also {others}" if others else ""),
-        kept=not others and pause <= LONGEST_PAUSE_S and current == releases.INT8,
+        kept=not others and pause <= LONGEST_PAUSE_S * world.patience and current == releases.INT8,
     )
     world.ledger.figures.setdefault("refused", {})[reference] = {
         "reason": reason,
@@ -152,6 +152,7 @@ def refuse(world: World, attempt: Attempt) -> None:
 
 def kill_worker(world: World) -> None:
     """SIGKILL the process in which the model runs, and wait to see again."""
+    limit_s = RECOVERY_LIMIT_S * world.patience
     victim = _only_worker(world)
     position, killed_mono, killed_unix = world.operator.tape.position, time.monotonic(), time.time()
     victim.send_signal(signal.SIGKILL)
@@ -160,16 +161,16 @@ def kill_worker(world: World) -> None:
         position,
         Detections,
         lambda seen: captured_at(seen) > killed_unix,
-        timeout_s=RECOVERY_LIMIT_S * 3,
+        timeout_s=limit_s * 3,
         what="the first detection after the worker was killed",
         alive=world.alive,
     )
     seconds = heard.at_s - killed_mono
     successor = _only_worker(world)
     world.claim(
-        f"a killed worker is replaced within {RECOVERY_LIMIT_S:g} s",
+        f"a killed worker is replaced within {limit_s:g} s",
         f"seeing again after {seconds:.2f} s, with {message.model} in process {successor.pid}",
-        kept=seconds <= RECOVERY_LIMIT_S
+        kept=seconds <= limit_s
         and message.model == world.subject.reference(releases.INT8)
         and successor.pid != victim.pid,
     )
@@ -179,7 +180,7 @@ def kill_worker(world: World) -> None:
 
 def _only_worker(world: World) -> psutil.Process:
     """Return the worker that serves, once those of refused and replaced releases are gone."""
-    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S * world.patience
     while len(family := device.workers(world.agent)) != 1:
         world.alive()
         if time.monotonic() > deadline:

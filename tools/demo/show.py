@@ -30,15 +30,22 @@ END_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How long the demo dwells on things."""
+    """How long the demo dwells on things; ``every``: which of the clip's frames the workshop looks at.
+
+    ``patience``: how many times longer everything may take, on a machine that is so many times slower.
+    """
 
     timing_rounds: int
     watch_frames: int
     probation: device.Probation
+    every: int = 1
+    patience: float = 1.0
 
 
 FULL = Pace(timing_rounds=150, watch_frames=120, probation=device.Probation(frames=60, seconds=4.0))
 SHORT = Pace(timing_rounds=40, watch_frames=30, probation=device.Probation(frames=20, seconds=1.0))
+EMULATED = Pace(timing_rounds=3, watch_frames=6, probation=device.Probation(frames=6, seconds=1.0), every=8)
+"""For a processor that is emulated: every frame takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +132,11 @@ class Show:
         """Make the demo's own models."""
         original, clip = self._assets()
         frames = workshop.read_clip(clip)
+        seen = frames[:: self.pace.every]
         self.frames = lambda indices: {index: frames[index] for index in indices}
         self.screen.stage("2/7  From float to INT8")
-        self.screen.say(f"cleaning, then quantizing with every {workshop.CALIBRATE_EVERY}th of {len(frames)} frames …")
-        made = workshop.make_models(original, frames, self.work / "models", rounds=self.pace.timing_rounds)
+        self.screen.say(f"cleaning, then quantizing with every {workshop.CALIBRATE_EVERY}th of {len(seen)} frames …")
+        made = workshop.make_models(original, seen, self.work / "models", rounds=self.pace.timing_rounds)
         self._show_workshop(made)
         return Cast(made, releases.golden_pictures(workshop.detector(made.fp32.path), frames), clip)
 
@@ -186,7 +194,7 @@ class Show:
 
     def _device(self, stack: ExitStack, shelf: Shelf, clip: Path) -> World:
         self.screen.stage("4/7  A broker and a device")
-        port = broker.start(stack, self.work / "broker.log")
+        port = broker.start(stack, self.work / "broker.log", patience=self.pace.patience)
         self.screen.say(f"amqtt, an MQTT broker in Python, listens on 127.0.0.1:{port}")
         operator = stack.enter_context(Operator(port, device.DEVICE))
         self.tape = operator.tape
@@ -199,14 +207,17 @@ class Show:
             subject=self.subject,
         )
         path = device.write_config(self.work / "device", content)
-        device.provision(path, shelf.registry.root)
+        device.provision(path, shelf.registry.root, patience=self.pace.patience)
         self.screen.say(
             f"probation is shortened to {self.pace.probation.frames} frames and {self.pace.probation.seconds:g} s "
             "by the device's configuration (default: 60 frames and 10 s)"
         )
         self.agent = device.start(stack, path, self.work / "agent.log")
         self.screen.say(f"lookout run -c {path.name} is process {self.agent.pid}")
-        world = World(self.screen, self.ledger, operator, self.agent, self.pace.watch_frames, self.subject)
+        world = World(
+            *(self.screen, self.ledger, operator, self.agent, self.pace.watch_frames, self.subject),
+            patience=self.pace.patience,
+        )
         await_device(world)
         operator.tape.listen(live_line(self.screen, self.subject.noun))
         return world
@@ -222,7 +233,7 @@ class Show:
             scenario.refuse(world, attempt)
 
     def _claim_nothing_left(self, family: Sequence[psutil.Process]) -> None:
-        left = processes.survivors(family, END_TIMEOUT_S)
+        left = processes.survivors(family, END_TIMEOUT_S * self.pace.patience)
         named = ", ".join(f"{process.pid} {process.name()}" for process in left)
         self._claim("the demo leaves no process behind", f"{len(family)} ran, left: {named or 'none'}", kept=not left)
 

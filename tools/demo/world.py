@@ -29,7 +29,10 @@ FRAME_TIMEOUT_S = 10.0
 
 @dataclass
 class World:
-    """Everything an act needs. ``watch_frames``: how many frames to look on before going on."""
+    """Everything an act needs. ``watch_frames``: how many frames to look on before going on.
+
+    ``patience``: how many times longer than elsewhere everything may take here.
+    """
 
     screen: Screen
     ledger: Ledger
@@ -37,6 +40,7 @@ class World:
     agent: Running
     watch_frames: int
     subject: Subject = FACES
+    patience: float = 1.0
 
     def alive(self) -> None:
         """Raise when the agent has ended."""
@@ -52,13 +56,18 @@ def await_device(world: World) -> None:
     """Wait until the device is online and its camera streams."""
     tape = world.operator.tape
     tape.wait(
-        0, str, lambda text: text == "online", timeout_s=START_TIMEOUT_S, what="the agent to connect", alive=world.alive
+        0,
+        str,
+        lambda text: text == "online",
+        timeout_s=START_TIMEOUT_S * world.patience,
+        what="the agent to connect",
+        alive=world.alive,
     )
     _, state = tape.wait(
         0,
         CameraState,
         lambda camera: camera.health == "streaming",
-        timeout_s=START_TIMEOUT_S,
+        timeout_s=START_TIMEOUT_S * world.patience,
         what=f"camera {world.subject.camera} to stream",
         alive=world.alive,
     )
@@ -93,7 +102,7 @@ def deploy(world: World, version: str) -> Deployed:
         before,
         CommandResult,
         lambda result: result.id == command,
-        timeout_s=ANSWER_TIMEOUT_S,
+        timeout_s=ANSWER_TIMEOUT_S * world.patience,
         what=f"the answer to the deployment of {reference}",
         alive=world.alive,
     )
@@ -103,7 +112,7 @@ def deploy(world: World, version: str) -> Deployed:
         before,
         Deploy,
         lambda status: status.reference == reference and status.state in TERMINAL,
-        timeout_s=DEPLOY_TIMEOUT_S,
+        timeout_s=DEPLOY_TIMEOUT_S * world.patience,
         what=f"the end of the deployment of {reference}",
         alive=world.alive,
     )
@@ -126,7 +135,7 @@ def watch(world: World, version: str, frames: int) -> list[tuple[Heard, Detectio
         position,
         Detections,
         enough,
-        timeout_s=FRAME_TIMEOUT_S + frames / 5,
+        timeout_s=(FRAME_TIMEOUT_S + frames / 5) * world.patience,
         what=f"{frames} frames answered by {wanted}",
         alive=world.alive,
     )

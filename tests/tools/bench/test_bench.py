@@ -10,6 +10,7 @@ import structlog
 from typer.testing import CliRunner
 
 from tools.bench.cli import app
+from tools.bench.registry import MODULES
 
 
 @pytest.fixture(autouse=True)
@@ -18,48 +19,54 @@ def untouched_logging():
     structlog.reset_defaults()
 
 
+def bench(*arguments):
+    """Run a case with ``--json``; return the whole record."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
 def test_a_folder_without_videos_is_named(tmp_path):
-    result = CliRunner().invoke(app, ["loop", "--shared", str(tmp_path)])
+    result = CliRunner().invoke(app, ["swap", "--shared", str(tmp_path)])
     assert result.exit_code == 2
     assert "plaza.avi is absent" in result.output
 
 
-@pytest.mark.shared
-def test_the_loop_case_compares_with_bare_runs(shared, tmp_path):
-    arguments = ["loop", "--shared", str(shared), "--out", str(tmp_path), "--rounds", "1", "--frames", "20", "--json"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.output)["report"]
-    assert report == json.loads((tmp_path / "loop.json").read_text())["report"]
-    assert report["ratio"] == pytest.approx(report["loop_median"] / report["bare_median"])
-    assert report["ratio"] > 0.2
+def test_a_name_that_is_no_case_is_refused_before_anything_runs(tmp_path):
+    result = CliRunner().invoke(app, ["all", "--only", "swap,nonsense", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "nonsense: is no case; there are" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_case_is_a_command_and_its_settings_are_options():
+    listed = CliRunner().invoke(app, ["--help"]).output
+    assert all(name in listed for name in MODULES)
+    assert "--swaps" in CliRunner().invoke(app, ["swap", "--help"]).output
+
+
+def test_a_page_without_measurements_is_not_written(tmp_path):
+    result = CliRunner().invoke(app, ["report", "--out", str(tmp_path), "--page", str(tmp_path / "page.md")])
+    assert result.exit_code == 2
+    assert "run lookout bench all first" in result.output
 
 
 @pytest.mark.shared
 def test_the_swap_case_proves_that_nothing_was_lost(shared, tmp_path):
-    arguments = ["swap", "--shared", str(shared), "--out", str(tmp_path), "--swaps", "2", "--frames", "5", "--json"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.output)["report"]
+    record = bench("swap", "--shared", shared, "--out", tmp_path, "--swaps", 2, "--frames", 5)
+    assert record == json.loads((tmp_path / "swap.json").read_text())
+    assert record["settings"] == {"swaps": 2, "frames": 5}
+    report = record["report"]
     assert (report["swaps"], report["lost"], report["in_order"]) == (2, 0, True)
     assert report["gap_max_ratio"] == pytest.approx(report["gap_max_ms"] / report["steady_p99_ms"])
 
 
 @pytest.mark.shared
-def test_the_memory_case_measures_each_process(shared, tmp_path):
-    arguments = ["memory", "--shared", str(shared), "--out", str(tmp_path), "--frames", "10", "--json"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.output)["report"]
-    assert all(10 < report[part] < 300 for part in ("agent_part", "capture", "worker"))
-
-
-@pytest.mark.shared
 def test_the_recovery_case_kills_workers_and_rejects_candidates_without_losing_a_frame(shared, tmp_path):
-    arguments = ["recovery", "--shared", str(shared), "--out", str(tmp_path), "--kills", "1"]
-    result = CliRunner().invoke(app, [*arguments, "--frames", "10", "--pace", "lossless", "--json"])
-    assert result.exit_code == 0, result.output
-    (report,) = json.loads(result.output)["report"]["paces"]
+    record = bench(
+        "recovery", "--shared", shared, "--out", tmp_path, "--kills", 1, "--frames", 10, "--pace", "lossless"
+    )
+    (report,) = record["report"]["paces"]
     assert (report["warm"]["kills"], report["cold"]["kills"], report["rollback"]["rollbacks"]) == (1, 1, 1)
     assert report["warm"]["lost"] == report["cold"]["lost"] == report["rollback"]["lost"] == 0
     assert report["rollback"]["next_frame"]
@@ -69,9 +76,7 @@ def test_the_recovery_case_kills_workers_and_rejects_candidates_without_losing_a
 def test_the_mqtt_case_says_what_messages_cost(tmp_path):
     if not (shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")):
         pytest.skip("mosquitto is absent")
-    result = CliRunner().invoke(app, ["mqtt", "--seconds", "1", "--out", str(tmp_path), "--json"])
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.output)["report"]
+    report = bench("mqtt", "--seconds", 1, "--out", tmp_path)["report"]
     assert report["messages"] == 30
     assert 0 < report["share"] < 1
     assert {"lookout-mqtt", "lookout-publisher"} <= set(report["threads"])

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import InputError
+from tests.depth import examples
 from tools.model.datasets.coco import read_coco
 from tools.model.datasets.read import read_dataset
 
@@ -116,7 +117,7 @@ def test_pictures_that_are_nowhere_are_told_with_the_places_that_were_looked_at(
         read_coco(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=4), lambda inner: st.lists(inner, max_size=3)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import InputError
+from tests.depth import examples
 from tools.model.datasets.read import read_dataset
 from tools.model.datasets.yolo import read_yolo
 
@@ -143,7 +144,7 @@ def test_what_is_no_data_set_is_told_the_forms_that_are(tmp_path):
         read_dataset(tmp_path / "absent")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.text(max_size=30))
 def test_whatever_a_label_file_says_is_read_or_refused_as_bad_input(tmp_path_factory, text):
     folder = yolo(tmp_path_factory.mktemp("yolo"))
@@ -153,7 +154,7 @@ def test_whatever_a_label_file_says_is_read_or_refused_as_bad_input(tmp_path_fac
     assert said or np.isfinite(read_yolo(folder).pictures[0].truth).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.text(max_size=30))
 def test_whatever_data_yaml_says_is_read_or_refused_as_bad_input(tmp_path_factory, text):
     folder = yolo(tmp_path_factory.mktemp("yolo"))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import InputError
+from tests.depth import examples
 from tools.model.datasets.read import read_dataset
 from tools.model.datasets.voc import read_voc
 
@@ -115,7 +116,7 @@ def test_a_picture_that_is_not_there_is_named(tmp_path):
         read_dataset(folder)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.text(max_size=40), st.integers(0, 200))
 def test_whatever_is_put_into_a_file_is_read_or_refused_as_bad_input(tmp_path_factory, noise, place):
     text = document()

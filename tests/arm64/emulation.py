@@ -1,0 +1,38 @@
+"""A plugin of pytest for QEMU's user emulation: it skips, with a reason, what cannot be true there.
+
+``make test-arm64`` loads it (``-p tests.arm64.emulation``); nothing else does. An entry that names no test is an error,
+so that the table cannot outlive what it is about. Property tests try fewer examples, without deadlines.
+"""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("emulated", deadline=None, max_examples=20)
+hypothesis.settings.load_profile("emulated")
+
+UNLIMITED = "QEMU's user emulation passes no limit of memory on to the kernel (RLIMIT_DATA, RLIMIT_AS)"
+
+UNFIT: dict[str, str] = {}
+"""Tests, as pytest names them without their parameters, and why emulation cannot show what they promise."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is in the table."""
+    seen = set()
+    for item in items:
+        name = item.nodeid.split("[")[0]
+        if name in UNFIT:
+            seen.add(name)
+            item.add_marker(pytest.mark.skip(reason=UNFIT[name]))
+    files = {item.nodeid.split("::")[0] for item in items}
+    whole = {name for name in UNFIT if name.split("::")[0] in files}
+    gone = sorted(name for name in whole - seen if not _chosen_by_hand(items))
+    if gone:
+        raise pytest.UsageError(f"tests/arm64/emulation.py names tests that are not there: {', '.join(gone)}")
+
+
+def _chosen_by_hand(items: list[pytest.Item]) -> bool:
+    """Whether the command line named single tests: then others of a file are missing for a reason."""
+    return any("::" in argument for argument in items[0].config.args)
