@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
-WAITING = {"faults", "integration"}
+WAITING = {"faults", "integration", "browser"}
 """Folders whose tests wait for real devices."""
 
 

@@ -69,10 +69,20 @@ class Tuner:
         except LookoutError as error:
             if cancel.event.is_set():
                 raise Cancelled("cancelled in its tuning") from error
-            log.warning("model.not_tuned", release=str(stored.id), variant=variant, reason=error.message)
+            log.warning(
+                "model.not_tuned",
+                release=f"{stored.id.model}:{stored.id.version}",
+                variant=variant,
+                reason=error.message,
+            )
             return
         self._tunings.keep(stored.id.digest, variant, Tuning(options, costs))
-        log.info("model.tuned", release=str(stored.id), variant=variant, measured=[_said(cost) for cost in costs])
+        log.info(
+            "model.tuned",
+            release=f"{stored.id.model}:{stored.id.version}",
+            variant=variant,
+            measured=[_said(cost) for cost in costs],
+        )
 
 
 def _said(cost: RunCost) -> str:

@@ -33,9 +33,13 @@ def device(serve: Callable[..., Device]) -> Device:
     return serve(allow_changes=True)
 
 
-def faults(page: Page) -> list[str]:
+COLOURS = {"runOnly": ["color-contrast"]}
+"""All in which dark differs from light."""
+
+
+def faults(page: Page, rules: dict[str, Any] | None = None) -> list[str]:
     """Return what axe-core finds serious or critical."""
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, options={"resultTypes": ["violations"], **(rules or {})}).response["violations"]
     return [
         f"{one['id']} ({one['impact']}): {node['html'][:160]} {node['failureSummary']}"
         for one in found
@@ -56,7 +60,7 @@ def test_axe_finds_no_serious_fault_in_any_view(device, visit, sight):
             for key in ("Enter", "Shift+ArrowRight", "Enter", "Shift+ArrowDown", "Enter"):
                 stage.press(key)
             expect(page.locator("#points li")).to_have_count(3)
-        assert faults(page) == [], f"{name} in {sight}"
+        assert faults(page, COLOURS if sight == "dark" else None) == [], f"{name} in {sight}"
 
 
 def test_axe_finds_no_serious_fault_in_a_dialog_and_at_the_door(device, visit):
