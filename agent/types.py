@@ -103,6 +103,9 @@ class ReleaseId(msgspec.Struct, frozen=True):
     version: str
     digest: Digest
 
+    def __str__(self) -> str:
+        return f"{self.model}:{self.version}"
+
 
 class Scene(msgspec.Struct, frozen=True):
     """What tracks say a camera sees: how many of each label, the same in each zone, ``in`` and ``out`` of each line.

@@ -71,7 +71,7 @@ class Tuner:
                 raise Cancelled("cancelled in its tuning") from error
             log.warning(
                 "model.not_tuned",
-                release=f"{stored.id.model}:{stored.id.version}",
+                release=str(stored.id),
                 variant=variant,
                 reason=error.message,
             )
@@ -79,7 +79,7 @@ class Tuner:
         self._tunings.keep(stored.id.digest, variant, Tuning(options, costs))
         log.info(
             "model.tuned",
-            release=f"{stored.id.model}:{stored.id.version}",
+            release=str(stored.id),
             variant=variant,
             measured=[_said(cost) for cost in costs],
         )
