@@ -28,7 +28,7 @@ export LOOKOUT_TEST_PATIENCE ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow test-home-assistant test-arm64 image lint format docs bench bench-peers clean
+.PHONY: help demo test test-lowest test-faults test-export test-export-torch test-export-tensorflow test-home-assistant test-arm64 image lint format docs bench bench-peers bench-roboflow clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-23s %s\n", $$1, $$2}'
@@ -123,6 +123,16 @@ $(PEERS_VENV)/.ready: pyproject.toml
 	@echo "installing into $(PEERS_VENV) (once)"
 	@$(PEERS_VENV)/bin/pip install --quiet ultralytics-opencv-headless -e '.[peers]'
 	@touch $@
+
+# Its dependencies (6 GB) pin other versions than ours, and pip takes an hour to choose among them.
+$(ROBOFLOW_VENV)/.ready:
+	@$(PYTHON) -m venv $(ROBOFLOW_VENV)
+	@echo "installing into $(ROBOFLOW_VENV) (once)"
+	@$(ROBOFLOW_VENV)/bin/pip install --quiet uv
+	@$(ROBOFLOW_VENV)/bin/uv pip install --quiet --compile-bytecode --python $(ROBOFLOW_VENV)/bin/python inference-cpu msgspec
+	@touch $@
+
+bench-roboflow: $(ROBOFLOW_VENV)/.ready ## Roboflow's InferencePipeline, for the same
 
 bench-peers: $(PEERS_VENV)/.ready ## OpenVINO, ncnn and Ultralytics, which make bench then measures too
 

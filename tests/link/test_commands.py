@@ -25,6 +25,7 @@ from agent.types import Outgoing
 from tests.depth import examples
 from tests.fakes.payloads import mangled
 from tests.link.conftest import DictMemory, Done, Link
+from tests.patience import patient
 
 NOW = 1_790_000_000_000
 
@@ -334,7 +335,7 @@ def test_too_many_commands_are_answered_busy_at_once(bench: Any) -> None:
     began = time.monotonic()
     for _ in range(3):
         there.offer({"v": 1}, "device/ping")
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < patient(0.5)
     assert there.answer()["error"]["code"] == "busy"
     there.gate.set()
     assert [there.answer()["ok"] for _ in range(3)] == [True, True, True]

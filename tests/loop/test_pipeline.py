@@ -16,6 +16,7 @@ import pytest
 from agent.process.messages import Load, SourceSpec
 from agent.serve.handle import WorkerHandle
 from tests.fakes.models import TINY_LABELS, nan_model, release_id, tiny_detector, tiny_spec
+from tests.patience import patient
 from tools.bench.models import NANODET_M, YOLOX_NANO
 from tools.bench.rig import Rig
 
@@ -39,7 +40,8 @@ def assert_each_frame_once_in_order(rig: Rig, camera: str = "plaza") -> None:
     assert sequences == list(range(len(sequences)))
 
 
-def test_twenty_swaps_between_unlike_models_lose_no_frame(shared):
+@pytest.mark.parametrize("number_of_swaps", [6, pytest.param(20, marks=pytest.mark.faults)])
+def test_swaps_between_unlike_models_lose_no_frame(shared, number_of_swaps):
     """Four warm workers take turns, each retired one coming back two swaps later."""
     with Rig({"plaza": film(shared)}) as rig:
         models = [NANODET_M, YOLOX_NANO, NANODET_M, YOLOX_NANO]
@@ -47,7 +49,7 @@ def test_twenty_swaps_between_unlike_models_lose_no_frame(shared):
         rig.swap(waiting.pop())
         rig.open_cameras()
         rig.wait_results(10)
-        for number in range(20):
+        for number in range(number_of_swaps):
             rig.swap(waiting.pop(0))
             rig.wait_swaps(number + 2)
             rig.wait_results(len(rig.results) + 6)
@@ -58,13 +60,14 @@ def test_twenty_swaps_between_unlike_models_lose_no_frame(shared):
         assert_each_frame_once_in_order(rig)
         statistics = rig.pipeline.statistics()
         assert (statistics.lost, statistics.skipped, statistics.failed, statistics.resent) == (0, 0, 0, 0)
-        assert statistics.swaps == 21
+        assert statistics.swaps == number_of_swaps + 1
         swaps = rig.swaps[1:]
-        assert [swap.new.model for swap in swaps] == ["nanodet-m", "yolox-nano"] * 10
+        assert [swap.new.model for swap in swaps] == ["nanodet-m", "yolox-nano"] * (number_of_swaps // 2)
         assert all(swap.old is not None and swap.old.model != swap.new.model for swap in swaps)
         gaps = sorted(swap.gap_ms for swap in swaps)
-        print(f"gaps: median {gaps[10]:.1f} ms, longest {gaps[-1]:.1f} ms")
-        assert gaps[10] < 100
+        median = gaps[len(gaps) // 2]
+        print(f"gaps: median {median:.1f} ms, longest {gaps[-1]:.1f} ms")
+        assert median < patient(100)
         assert all(result.detections for result in rig.results[:10])
 
 
@@ -101,7 +104,7 @@ def test_the_warm_previous_serves_when_the_current_worker_hangs(shared):
         os.kill(new.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         rig.wait(lambda: bool(rig.lost), "the hang to be noticed")
-        assert 1.5 < time.monotonic() - stopped < 4
+        assert 1.5 < time.monotonic() - stopped < patient(4)
         _, reason, fell_back = rig.lost[0]
         assert fell_back
         assert "no answer for 2.0 s" in reason
@@ -170,7 +173,7 @@ def test_a_live_camera_faster_than_its_worker_skips_frames_and_stays_fresh(share
         assert statistics.lost == 0
         sequences = [result.frame.sequence for result in rig.results]
         assert sequences == sorted(set(sequences))
-        assert statistics.stages["latency"].p50_ms < 500
+        assert statistics.stages["latency"].p50_ms < patient(500)
 
 
 def test_a_pipeline_that_stops_leaves_no_thread_and_answers_statistics_still(shared):

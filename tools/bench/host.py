@@ -73,6 +73,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def saturates() -> bool:
+    """Return whether 8-bit products of unsigned and signed numbers may overflow their sum here: x86 without VNNI."""
+    return platform.machine() == "x86_64" and not {"avx512_vnni", "avx_vnni"} & _flags()
+
+
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of those of these packages that are installed here."""
     found = {}

@@ -21,7 +21,7 @@ from tools.bench.instructed import PARTS
 
 FEW = 20
 COLLECTED = re.compile(rb"Collected : (\d+)")
-MOST_MILLIONS = {"preprocess": 12.0, "decode and NMS": 3.0, "track": 4.5, "serialise": 1.5}
+MOST_MILLIONS = {"preprocess": 6.2, "decode and NMS": 1.6, "track": 3.4, "serialise": 1.4}
 """Half as much again as was counted when these were written (x86-64, AVX2, Python 3.11)."""
 
 

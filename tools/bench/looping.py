@@ -22,7 +22,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 def run(bench: Bench, settings: Settings) -> Outcome:
     """Measure."""
-    return peers.run(
+    return peers.measure(
         bench,
         peers.Settings(
             rounds=settings.rounds, seconds=settings.seconds, models=settings.models, runners="bare", contests="same"

@@ -14,6 +14,7 @@ from tools.bench.case import Case
 
 MODULES: dict[str, str] = {
     "peers": "tools.bench.peers.case",
+    "roboflow": "tools.bench.roboflow",
     "loop": "tools.bench.looping",
     "parts": "tools.bench.parts",
     "instructions": "tools.bench.instructions",

@@ -25,7 +25,7 @@ from tools.bench.peers.launch import RunnerFailed, answer
 from tools.bench.peers.lineup import Cell, PeerModel, cells, runners
 from tools.bench.peers.matching import FLOAT
 from tools.bench.peers.plot import draw
-from tools.bench.peers.prepare import ABSENT, reason_of
+from tools.bench.peers.prepare import absent, reason_of
 from tools.bench.peers.results import Timed, figures, standing, tables, with_ratios
 
 PEERS = Path(".venv-peers/bin/python")
@@ -103,8 +103,8 @@ def test_a_picture_is_drawn_of_what_was_measured(tmp_path):
 def test_a_runner_that_is_not_installed_says_what_installs_it(tmp_path):
     with pytest.raises(RunnerFailed) as failed:
         answer(tmp_path / "python", "bare", job(tmp_path), tmp_path)
-    assert reason_of(failed.value.message) == ABSENT
-    assert reason_of("ncnn_net: ModuleNotFoundError: No module named 'ncnn'") == ABSENT
+    assert reason_of(failed.value.message) == absent("peers")
+    assert reason_of("ncnn_net: ModuleNotFoundError: No module named 'ncnn'") == "not installed here: make bench-peers"
 
 
 def job(folder, **more):

@@ -18,7 +18,7 @@ import typer
 from agent.errors import InputError
 from tools.bench.case import Bench, Case, Outcome
 from tools.bench.footage import VIDEO
-from tools.bench.host import cores, versions
+from tools.bench.host import cores, saturates, versions
 from tools.bench.peers import results
 from tools.bench.peers.checking import FRAMES, Checked, Ground, check
 from tools.bench.peers.launch import RunnerFailed
@@ -29,6 +29,16 @@ from tools.bench.ratios import turned
 
 CONTESTS: tuple[Contest, ...] = ("same", "best")
 
+PEERS, ROBOFLOW = Path(".venv-peers/bin/python"), Path(".venv-roboflow/bin/python")
+
+SLOW_TO_START = "roboflow"
+"""Importing it takes most of a minute: it has a case of its own, ``lookout bench roboflow``."""
+
+SATURATES = (
+    "INT8: this processor has no VNNI, so ONNX Runtime adds pairs of 8-bit products in 16 bits, which saturates "
+    "(of unsigned activations and signed weights). Runtimes that compute exactly see other boxes, and are not timed."
+)
+
 
 class Settings(msgspec.Struct, frozen=True):
     """What is measured, and with which environments."""
@@ -36,20 +46,31 @@ class Settings(msgspec.Struct, frozen=True):
     rounds: Annotated[int, typer.Option(min=1, help="interleaved rounds; medians are reported")] = 5
     seconds: Annotated[float, typer.Option(min=0.2, help="time measured in each round, after a warm-up")] = 0.6
     models: Annotated[str, typer.Option(help="with commas between")] = ",".join(NAMES)
-    runners: Annotated[str, typer.Option(help="with commas between; our loop is always there. Empty: all")] = ""
+    runners: Annotated[
+        str, typer.Option(help="with commas between; our loop is always there. Empty: all but roboflow")
+    ] = ""
     contests: Annotated[str, typer.Option(help="same (threads), best (each at its best), or both")] = "same,best"
-    peers_python: Annotated[Path, typer.Option(help="what `make bench-peers` made")] = Path(".venv-peers/bin/python")
-    roboflow_python: Annotated[Path, typer.Option(help="made by it too")] = Path(".venv-roboflow/bin/python")
+    peers_python: Annotated[Path, typer.Option(help="what `make bench-peers` made")] = PEERS
+    roboflow_python: Annotated[Path, typer.Option(help="made by it too")] = ROBOFLOW
 
 
 def run(bench: Bench, settings: Settings) -> Outcome:
+    """Measure, and draw the picture."""
+    return measure(bench, settings, bench.out / PICTURE)
+
+
+def measure(bench: Bench, settings: Settings, picture: Path | None = None) -> Outcome:
     """Prepare, check, measure."""
     film = bench.need(VIDEO).resolve()
     pythons = _pythons(settings)
     table = runners(cores())
     found, unmade = models(bench, _names(settings.models, NAMES, "model"), pythons, film)
     contests = tuple(one for one in CONTESTS if one in _names(settings.contests, CONTESTS, "contest"))
-    wanted = {*_names(settings.runners, tuple(table), "runner"), "loop"} if settings.runners else set(table)
+    wanted = (
+        {*_names(settings.runners, tuple(table), "runner"), "loop"}
+        if settings.runners
+        else set(table) - {SLOW_TO_START}
+    )
     planned = [cell for cell in cells(found, table, contests) if cell.runner in wanted]
     ground = Ground(film, bench.cache / "ultralytics", pythons, table, settings.seconds)
     checked = [
@@ -60,7 +81,8 @@ def run(bench: Bench, settings: Settings) -> Outcome:
     fps = _rounds(bench, ground, found, checked, settings)
     timed = results.with_ratios([_timed(one, fps) for one in checked] + _lacking(found, wanted))
     ordered = _in_order(timed, found, list(table))
-    draw(ordered, found, table, bench.out / PICTURE)
+    if picture is not None:
+        draw(ordered, found, table, picture)
     report = results.PeersReport(
         frames_checked=FRAMES,
         rounds=settings.rounds,
@@ -136,6 +158,8 @@ def _in_order(
 def _remarks(settings: Settings, found: Sequence[PeerModel], unmade: dict[str, str]) -> list[str]:
     said = [f"{model.title}: detections are the same when {model.tolerance}." for model in found]
     said.append(f"Each cell ran {settings.rounds} times for {settings.seconds:g} s, each time in a fresh process.")
+    if any(model.precision == "int8" for model in found) and saturates():
+        said.append(SATURATES)
     return said + [f"{name}: {reason}" for name, reason in unmade.items()]
 
 

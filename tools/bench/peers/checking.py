@@ -10,7 +10,7 @@ from tools.bench.peers.job import Answer, Job, Row
 from tools.bench.peers.launch import RunnerFailed, answer
 from tools.bench.peers.lineup import Cell, PeerModel, Runner, Setup, Venv
 from tools.bench.peers.matching import FLOAT, Verdict, compare
-from tools.bench.peers.prepare import ABSENT, reason_of
+from tools.bench.peers.prepare import absent, reason_of
 
 SCORE = 0.35
 """From which detections are reported, and compared."""
@@ -57,7 +57,7 @@ class Ground:
     def _answer(self, model: PeerModel, runner: Runner, setup: Setup, *, mode: str, seconds: float) -> Answer:
         python = self.pythons[runner.venv]
         if not python.is_file():
-            raise RunnerFailed(ABSENT)
+            raise RunnerFailed(absent(runner.venv))
         job = Job(
             mode="time" if mode == "time" else "detect",
             files=model.files,
@@ -93,7 +93,7 @@ def _check(
         setup = _fastest(ground, model, runner, runner.setups(cell.contest))
         seen = ground.detect(model, runner, setup)
     except RunnerFailed as error:
-        return Checked(cell, None, reason=reason_of(error.message))
+        return Checked(cell, None, reason=reason_of(error.message, runner.venv))
     verdict = compare(ours, seen.rows, threshold=SCORE, tolerance=model.tolerance)
     reason = "" if verdict.same else f"other detections: {verdict}"
     return Checked(cell, setup, verdict, reason, tuple(seen.versions.items()))

@@ -14,7 +14,7 @@ from agent.errors import LookoutError
 from tools.bench.peers.job import Answer, Job
 
 RUNNERS = "tools.bench.peers.runners"
-TIMEOUT_S, MAKING_S = 180.0, 900.0
+TIMEOUT_S, MAKING_S = 300.0, 900.0
 """A job takes seconds, but the machine may be busy with other things."""
 
 NUMPY_WORKAROUNDS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

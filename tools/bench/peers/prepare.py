@@ -20,7 +20,6 @@ TITLES = {YOLOX_NANO.file: "YOLOX-Nano 416", NANODET_M.file: "NanoDet-m 320"}
 KEYS = {"yolox": YOLOX_NANO, "nanodet": NANODET_M}
 NAMES = ("yolox", "yolox-int8", "nanodet", "nanodet-int8", "yolov8n")
 
-ABSENT = "not installed here: make bench-peers"
 NCNN_ONLY_FLOAT = "reads no INT8 of another quantizer"
 SIDE = 320
 EXPORT = f"{RUNNERS}.ultralytics_export"
@@ -55,9 +54,14 @@ def models(
     return made, lacking
 
 
-def reason_of(message: str) -> str:
+def absent(venv: Venv) -> str:
+    """Return what installs an environment."""
+    return f"not installed here: make bench-{venv}"
+
+
+def reason_of(message: str, venv: Venv = "peers") -> str:
     """Return why something cannot run: a package that is not there is told by what installs it."""
-    return ABSENT if "No module named" in message or "cannot be started" in message else message
+    return absent(venv) if "No module named" in message or "cannot be started" in message else message
 
 
 def _model(bench: Bench, name: str, pythons: dict[Venv, Path], film: Path) -> PeerModel:
