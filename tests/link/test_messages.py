@@ -23,11 +23,11 @@ from agent.link.messages import (
     encode,
     event_message,
     failure,
-    latency_row,
     success,
 )
 from agent.link.schemas import MESSAGES, json_schemas
 from agent.telemetry.histogram import Histogram
+from agent.telemetry.rows import latency_row
 from agent.types import (
     CameraName,
     Classification,
