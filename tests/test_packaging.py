@@ -86,8 +86,11 @@ def test_the_image_runs_as_nobody_special_without_telemetry_and_says_how_it_is()
     assert re.search(r"^USER 990:990$", final, re.MULTILINE)
     assert "HEALTHCHECK" in final
     assert "lookout status" in final
-    for compiler in ("gcc", "g++", "build-essential", "apt-get"):
+    for compiler in ("gcc", "g++", "build-essential"):
         assert compiler not in DOCKERFILE
+    assert re.findall(r"apt-get install [^&]*", DOCKERFILE) == [
+        "apt-get install -y --no-install-recommends tini=0.19.* \\\n    "
+    ], "tini, and nothing else"
 
 
 def test_whatever_the_dockerfile_copies_is_there() -> None:

@@ -14,7 +14,17 @@ hypothesis.settings.load_profile("emulated")
 
 UNLIMITED = "QEMU's user emulation passes no limit of memory on to the kernel (RLIMIT_DATA, RLIMIT_AS)"
 
-UNFIT: dict[str, str] = {}
+UNFIT: dict[str, str] = {
+    "tests/infer/test_families.py::test_the_package_of_the_page_reads_a_model_that_the_agent_alone_cannot": (
+        "it installs a package with pip, which is not in the ARM root; nothing in it depends on the processor"
+    ),
+    "tests/serve/test_worker.py::test_whoever_waits_for_a_picture_is_told_when_the_worker_dies": (
+        "its model is made to be slow: emulated, it takes ten minutes to load"
+    ),
+    "tests/serve/test_worker.py::test_closing_answers_what_was_asked_and_tells_no_death": (
+        "a worker that is closed has two seconds to finish: emulated, ten answers may take longer"
+    ),
+}
 """Tests, as pytest names them without their parameters, and why emulation cannot show what they promise."""
 
 

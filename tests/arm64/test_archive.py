@@ -37,8 +37,10 @@ def layer(**files: bytes | None) -> bytes:
     return held.getvalue()
 
 
-def archive(path: Path, *layers: bytes, settings: dict | None = None) -> Path:
-    config = json.dumps({"architecture": "arm64", "config": GOOD if settings is None else settings}).encode()
+def archive(path: Path, *layers: bytes, settings: dict | None = None, history: tuple[str, ...] = ()) -> Path:
+    steps = [{"created_by": step, "empty_layer": step.startswith("ARG")} for step in history]
+    said = {"architecture": "arm64", "config": GOOD if settings is None else settings, "history": steps}
+    config = json.dumps(said).encode()
     names = [f"{number}.tar" for number in range(len(layers))]
     manifest = json.dumps([{"Config": "config.json", "Layers": names}]).encode()
     with tarfile.open(path, "w") as tar:
@@ -65,9 +67,15 @@ def test_layers_lie_over_one_another_and_take_away_what_they_say(tmp_path: Path)
 
 def test_sizes_are_those_of_the_packed_layers_and_of_the_files(tmp_path: Path) -> None:
     image = read(archive(tmp_path / "image.tar", layer(a=b"\0" * 3_000_000), layer(b=os.urandom(1_000_000))))
-    packed, unpacked = sizes_mb(image)
+    packed, unpacked = sizes_mb(image, image.layers)
     assert unpacked == 4.0
     assert 1.0 < packed < 1.1
+
+
+def test_what_lies_over_the_base_is_told_apart(tmp_path: Path) -> None:
+    layers, steps = (layer(a=b"1"), layer(b=b"2"), layer(c=b"3")), ("base", "ARG A", "base too", "ARG VERSION=0", "RUN")
+    assert read(archive(tmp_path / "image.tar", *layers, history=steps)).own_layers == ("2.tar",)
+    assert read(archive(tmp_path / "image.tar", *layers)).own_layers == ("0.tar", "1.tar", "2.tar")
 
 
 def test_a_good_image_keeps_every_claim(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ PATIENCE_MS = 40_000
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its driver is a child of this process, and other tests count those
 def chromium() -> Iterator[Browser]:
     """The browser; a test that needs it is skipped where it is absent."""
     if CHROMIUM is None:

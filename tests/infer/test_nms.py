@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.infer.nms import MAX_CANDIDATES, suppress
+from tests.patience import patient
 
 
 def slow(boxes, scores, class_ids, iou, most):
@@ -67,6 +68,6 @@ def test_a_million_candidates_take_no_minutes_and_the_best_are_among_the_kept():
     scores = rng.random(count, np.float32)
     started = time.perf_counter()
     kept = suppress(boxes, scores, np.zeros(count, np.int32), iou=0.5, most=count)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < patient(5)
     assert kept[0] == scores.argmax()
     assert len(kept) <= MAX_CANDIDATES

@@ -46,7 +46,7 @@ def test_the_counters_add_up_and_each_stage_has_a_distribution(at_work):
             assert row["count"] == answered, "latencies are those since the last message"
         assert 0 <= row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] <= row["max_ms"]
     assert second["models"][shelf.TINY]["count"] == answered
-    assert stages["capture"]["count"] >= answered
+    assert stages["capture"]["count"] + 12 >= answered, "what was under way before may be answered now"
     assert second["models"][shelf.TINY]["frames"] >= second["counters"]["answered"]
     assert second["models"][shelf.TINY]["memory_mb"] > 1
     assert second["models"][shelf.TINY]["providers"] == ["CPUExecutionProvider"]

@@ -40,14 +40,14 @@ def start(spawner: Spawner) -> Iterator[Callable[..., WorkerHandle]]:
     workers: list[WorkerHandle] = []
 
     def start(
-        path: Path, spec: ModelSpec | None = None, *, candidate: bool = False, timeout_s: float = 30.0, **changes
+        path: Path, spec: ModelSpec | None = None, *, candidate: bool = False, timeout_s: float | None = None, **changes
     ):
         worker = WorkerHandle.start(
             spawner,
             name=f"worker-{len(workers) + 1}",
             load=load_of(path, spec, **changes),
             candidate=candidate,
-            timeout_s=patient(timeout_s),
+            timeout_s=patient(30) if timeout_s is None else timeout_s,
         )
         workers.append(worker)
         return worker

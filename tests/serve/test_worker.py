@@ -213,7 +213,7 @@ def test_a_killed_worker_is_told_of_once_after_it_was_reaped(start, detector, ri
     worker, listener = start(detector), Listener()
     worker.listen(listener)
     os.kill(worker.pid, signal.SIGKILL)
-    reason = listener.deaths.get(timeout=5)
+    reason = listener.deaths.get(timeout=patient(5))
     assert "SIGKILL" in reason
     assert state_of(worker.pid) == "gone"
     assert not worker.alive
@@ -235,7 +235,7 @@ def test_a_stopped_worker_misses_the_deadline_and_can_be_killed_with_a_reason(st
     with pytest.raises(ChildHung, match=r"no answer for golden\.png after 0\.3 s"):
         worker.infer_file(tmp_path / "golden.png", 0.3)
     worker.kill("no answer for 2.0 s")
-    assert listener.deaths.get(timeout=5) == "no answer for 2.0 s"
+    assert listener.deaths.get(timeout=patient(5)) == "no answer for 2.0 s"
 
 
 def test_whoever_waits_for_a_picture_is_told_when_the_worker_dies(start, tmp_path):
@@ -297,7 +297,7 @@ class Raw:
         self.channel: Channel = self.child.channel
 
     def receive(self):
-        received = self.channel.receive(20)
+        received = self.channel.receive(patient(20))
         assert received is not None
         return received[0]
 
@@ -315,25 +315,25 @@ def test_anything_but_load_comes_first_is_an_error_and_the_end(raw):
     error = raw.receive()
     assert isinstance(error, Error)
     assert "Load first" in error.message
-    assert raw.child.wait(5) == 1
+    assert raw.child.wait(patient(5)) == 1
 
 
 def test_a_load_that_cannot_be_read_is_an_error_and_the_end(raw):
     raw.channel._sock.send(b"\x81\xa4type\xa4Load")
     assert isinstance(raw.receive(), Error)
-    assert raw.child.wait(5) == 1
+    assert raw.child.wait(patient(5)) == 1
 
 
 def test_a_worker_that_is_not_needed_after_all_ends_cleanly(raw):
     raw.channel.send(Stop())
-    assert raw.child.wait(5) == 0
+    assert raw.child.wait(patient(5)) == 0
 
 
 def test_a_worker_ends_when_the_agents_end_of_the_channel_is_gone(raw, detector):
     raw.channel.send(load_of(detector))
     raw.receive()
     raw.channel.close()
-    assert raw.child.wait(5) == 0
+    assert raw.child.wait(patient(5)) == 0
 
 
 def test_a_message_that_makes_no_sense_ends_the_worker_with_words(raw, detector):
@@ -342,11 +342,11 @@ def test_a_message_that_makes_no_sense_ends_the_worker_with_words(raw, detector)
     raw.channel.send(Grant(FRONT, 1, 1))
     with pytest.raises(ChannelClosed):
         raw.receive()
-    assert raw.child.wait(5) == 70
+    assert raw.child.wait(patient(5)) == 70
     assert "no use for Grant" in raw.child.last_words()
 
 
 def test_a_worker_of_another_protocol_is_refused(spawner, detector, monkeypatch):
     monkeypatch.setattr("agent.serve.handle.PROTOCOL", 99)
     with pytest.raises(ChildError, match="protocol 99"):
-        WorkerHandle.start(spawner, name="worker-x", load=load_of(detector), candidate=False, timeout_s=20)
+        WorkerHandle.start(spawner, name="worker-x", load=load_of(detector), candidate=False, timeout_s=patient(20))

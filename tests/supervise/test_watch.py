@@ -44,6 +44,17 @@ def status(*degraded: str, fps: float = 14.9, **pipeline: object) -> Status:
     )  # fmt: skip
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to jobs in its background, and they hand down to us: SIGINT is ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def at_the_terminal() -> None:
+    """Make standard input the terminal that steers this process."""
+    heed_ctrl_c()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
     """The command on a terminal of its own; everything that it writes is kept."""
 
@@ -53,7 +64,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent", "status", "--watch", *map(str, words)],
             stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=at_the_terminal,
             env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
         )  # fmt: skip
         self.before = termios.tcgetattr(theirs)
@@ -82,7 +93,7 @@ class Terminal:
         while self.process.poll() is None and time.monotonic() < until:
             self._read()
         self._read()
-        return self.process.wait(1)
+        return self.process.wait(PATIENCE_S)
 
     def _read(self) -> None:
         if select.select([self._ours], [], [], 0.2)[0]:
@@ -207,7 +218,7 @@ def test_a_window_of_another_size_is_drawn_anew_at_once(agent: Agent, terminal: 
 def run(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "agent", "status", *map(str, words)], cwd=ROOT, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -34,6 +34,16 @@ class Image:
         found = self.config.get("config")
         return found if isinstance(found, dict) else {}
 
+    @property
+    def own_layers(self) -> tuple[str, ...]:
+        """The layers that our Dockerfile adds to its base, whose last stage begins with ``ARG VERSION``."""
+        below = 0
+        for step in self.config.get("history") or ():
+            if "ARG VERSION" in step.get("created_by", ""):
+                return self.layers[below:]
+            below += not step.get("empty_layer")
+        return self.layers
+
 
 def read(path: Path) -> Image:
     """Read what the archive holds. Raises :class:`InputError` where it is no archive of one image."""
@@ -53,16 +63,15 @@ def _member(archive: tarfile.TarFile, name: str) -> BinaryIO:
     return found  # type: ignore[return-value] # IO[bytes], which it is
 
 
-def sizes_mb(image: Image) -> tuple[float, float]:
-    """Return MB compressed, as a registry sends it, and unpacked, as it lies on the device."""
+def sizes_mb(image: Image, layers: Sequence[str]) -> tuple[float, float]:
+    """Return MB of some layers: compressed, as a registry sends them, and unpacked, as they lie on the device."""
     packed = unpacked = 0
     with tarfile.open(image.archive) as archive:
-        for layer in image.layers:
+        for layer in layers:
             squeeze = zlib.compressobj(6, wbits=31)
             for chunk in _chunks(_member(archive, layer)):
                 packed += len(squeeze.compress(chunk))
             packed += len(squeeze.flush())
-        for layer in image.layers:
             with tarfile.open(fileobj=_member(archive, layer)) as files:
                 unpacked += sum(member.size for member in files if member.isreg())
     return packed / BYTES_PER_MB, unpacked / BYTES_PER_MB

@@ -16,13 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.arm64.archive import Image
+from tools.arm64.archive import Image, sizes_mb
 from tools.arm64.cpus import A76
 
 USER = "990:990"
 PROGRAMS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin", "opt/lookout/bin")
 COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "tcc", "ld", "as", "make", "cargo", "rustc", "go")
-UNPACKED_LIMIT_MB = 500
+OWN_LIMIT_MB = 350
+"""Unpacked, what the product adds to its base."""
 START_S = 180
 """For an emulated processor on a busy machine."""
 STOP_S = 60
@@ -42,6 +43,16 @@ class Claim:
     what: str
     seen: str
     kept: bool
+
+
+def size(image: Image) -> Claim:
+    """Weigh it: all of it, and what of it is ours."""
+    packed, unpacked = sizes_mb(image, image.layers)
+    own_packed, own = sizes_mb(image, image.own_layers)
+    seen = (
+        f"{packed:.0f} MB compressed, {unpacked:.0f} MB unpacked; of it {own_packed:.0f} and {own:.0f} MB over its base"
+    )
+    return Claim(f"it adds at most {OWN_LIMIT_MB} MB to its base", seen, own <= OWN_LIMIT_MB)
 
 
 def described(image: Image) -> Iterator[Claim]:

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from agent.versions import agent_version
 from tools.arm64 import binfmt, building, host, root, suite
-from tools.arm64.archive import read, sizes_mb, unpack
-from tools.arm64.checking import UNPACKED_LIMIT_MB, Claim, at_work, contents, described
+from tools.arm64.archive import read, unpack
+from tools.arm64.checking import Claim, at_work, contents, described, size
 from tools.arm64.cpus import A76, CPUS, Cpu
 from tools.arm64.emulator import Emulator
 from tools.arm64.suite import Outcome
@@ -122,11 +122,7 @@ def _arguments() -> dict[str, str]:
 def _looked_at(path: Path, *, run: bool) -> list[Claim]:
     """Unpack an image and return what was seen of it."""
     found = read(path)
-    packed, unpacked = sizes_mb(found)
-    claims = [
-        Claim("its size", f"{packed:.0f} MB compressed, {unpacked:.0f} MB unpacked", unpacked < UNPACKED_LIMIT_MB)
-    ]
-    claims += described(found)
+    claims = [size(found), *described(found)]
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lookout-image-")))
         unpack(found, work / "root")

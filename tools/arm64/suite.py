@@ -60,7 +60,7 @@ PARTS = (
     Part("processes", "children, channels, rings, limits", ("tests/process",)),
     Part("workers", "workers as real processes", ("tests/serve",)),
     Part("swap", "trial, swap, refusal and recovery with real processes", (REAL_PARTS,), (SWAP,)),
-    Part("device", "whole devices: three swaps without a lost frame", ("tests/integration/test_swaps.py",)),
+    Part("device", "a whole device, over a broker and a registry", ("tests/arm64/test_device.py",)),
 )
 
 
