@@ -67,7 +67,7 @@ $(LOWEST_VENV)/.ready: pyproject.toml
 	@touch $@
 
 test-lowest: $(LOWEST_VENV)/.ready ## the same without whole devices, on the lowest versions that pyproject.toml allows
-	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/integration --ignore tests/faults $(PYTEST_ARGS)
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/integration --ignore tests/faults --ignore tests/browser $(PYTEST_ARGS)
 
 # The frameworks are large (torch 5.5 GB on x86_64, TensorFlow 2 GB): each lives apart, and make test needs neither.
 $(TORCH_VENV)/.ready: pyproject.toml

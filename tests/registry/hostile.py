@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+from tests.patience import patient
 from tools.registry.serve import Handler
 
 Misbehave = Callable[["HostileHandler"], bool]
@@ -64,6 +65,6 @@ def took_less_than(seconds: float) -> Callable[[], None]:
     began = time.monotonic()
 
     def check() -> None:
-        assert time.monotonic() - began < seconds
+        assert time.monotonic() - began < patient(seconds)
 
     return check
