@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import known_secrets
 from tests import depth
 from tests.fakes.proxy import Proxy
 from tests.patience import patient
@@ -32,6 +33,13 @@ WAITING = {"faults", "integration", "browser"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: not WAITING & set(item.path.parts))
+
+
+@pytest.fixture(autouse=True)
+def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password of one test is not masked in the logs of the next: a process forgets none until it ends."""
+    monkeypatch.setattr(known_secrets, "_known", dict(known_secrets._known))
+    monkeypatch.setattr(known_secrets, "_pattern", known_secrets._pattern)
 
 
 @pytest.fixture(scope="session")

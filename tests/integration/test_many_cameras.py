@@ -11,14 +11,14 @@ from .device import PIPELINE
 
 CAMERAS, IN_FLIGHT = 8, 3
 NAMES = [f"camera-{number}" for number in range(CAMERAS)]
-ENOUGH = 400
+ENOUGH = 240
 """Answers over which shares are counted."""
 
 
 @pytest.fixture
 def swamped(world, broker):
     """A device that is given four times as many frames as its model can look at, and who watches it."""
-    source = {"kind": "images", "path": "pictures", "loop": True, "fps": 50}
+    source = {"kind": "images", "path": "pictures", "loop": True, "fps": 25}
     device = world.device(port=broker.port, start=False, inference={"threads": 1})
     device.config["cameras"] = {name: {"source": source} for name in NAMES}
     device.config["pipelines"] = {PIPELINE: {"cameras": NAMES, "model": shelf.STEADY, "in_flight": IN_FLIGHT}}

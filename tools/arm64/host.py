@@ -37,15 +37,18 @@ def require(programs: Mapping[str, str], say: Say) -> None:
 
 def run(command: list[str], what: str, *, env: Mapping[str, str] | None = None) -> str:
     """Run a program to its end; return what it printed. Raises :class:`SurroundingsError` with its last words."""
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=env,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=env,
+            check=False,
+        )
+    except OSError as error:
+        raise SurroundingsError(f"{what}: {command[0]} cannot be run: {error.strerror}; install it") from error
     if done.returncode:
         last = "\n  ".join(done.stdout.strip().splitlines()[-LAST_WORDS:]) or "it said nothing"
         raise SurroundingsError(f"{what} failed with status {done.returncode}:\n  {last}")
