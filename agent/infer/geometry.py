@@ -7,6 +7,7 @@ inverse is exact: the error is that of the arithmetic, far below a thousandth of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,17 +54,26 @@ class Geometry:
 
     def forward(self, boxes: np.ndarray) -> np.ndarray:
         """Return ``(n, 4)`` xyxy boxes of the frame in input pixels, float64."""
-        scale, offset = self._scale_and_offset()
+        scale, offset, _ = _constants(self)
         moved: np.ndarray = boxes * scale + offset
         return moved
 
     def inverse(self, boxes: np.ndarray) -> np.ndarray:
         """Return ``(n, 4)`` xyxy boxes of the input in pixels of the frame, clipped to it, float64."""
-        scale, offset = self._scale_and_offset()
-        limit = np.array([self.source_width, self.source_height, self.source_width, self.source_height])
-        clipped: np.ndarray = np.clip((boxes - offset) / scale, 0.0, limit)
-        return clipped
+        scale, offset, limit = _constants(self)
+        moved: np.ndarray = boxes - offset
+        moved /= scale
+        np.maximum(moved, 0.0, out=moved)
+        np.minimum(moved, limit, out=moved)
+        return moved
 
-    def _scale_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
-        scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        return scale, np.array([self.offset_x, self.offset_y, self.offset_x, self.offset_y])
+
+@lru_cache(maxsize=64)
+def _constants(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scale, offset and the frame's far corner, each for x1 y1 x2 y2; read-only."""
+    scale = np.array([geometry.scale_x, geometry.scale_y] * 2)
+    offset = np.array([geometry.offset_x, geometry.offset_y] * 2, np.float64)
+    limit = np.array([geometry.source_width, geometry.source_height] * 2, np.float64)
+    for constant in (scale, offset, limit):
+        constant.setflags(write=False)
+    return scale, offset, limit

@@ -137,6 +137,12 @@ class Session:
         return outputs
 
 
+def of_bytes(graph: bytes) -> onnxruntime.InferenceSession:
+    """Return a session of a small graph of our own: one thread, on the CPU, no arena."""
+    options = _options(1, spin=False, arena=False)
+    return onnxruntime.InferenceSession(graph, options, providers=[CPU])
+
+
 def _create(
     path: Path, providers: tuple[str, ...], options: onnxruntime.SessionOptions
 ) -> tuple[onnxruntime.InferenceSession, list[str]]:

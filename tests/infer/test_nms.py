@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
 import numpy as np
+import onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.infer import nms
 from agent.infer.nms import MAX_CANDIDATES, suppress
 from tests.patience import patient
 
@@ -47,6 +50,29 @@ def test_it_keeps_what_the_slow_and_obvious_way_keeps_best_first(seed, count, cl
     boxes, scores, class_ids = some_boxes(seed, count, classes)
     kept = suppress(boxes, scores, class_ids, iou=iou, most=most)
     assert kept.tolist() == slow(boxes, scores, class_ids, iou, most)
+
+
+def test_a_crowd_of_classes_beyond_what_is_done_at_once_gives_the_same(monkeypatch):
+    boxes, scores, class_ids = some_boxes(5, 200, 40)
+    at_once = suppress(boxes, scores, class_ids, iou=0.3, most=100)
+    monkeypatch.setattr(nms, "MOST_CELLS", 100)
+    assert suppress(boxes, scores, class_ids, iou=0.3, most=100).tolist() == at_once.tolist()
+    assert at_once.tolist() == slow(boxes, scores, class_ids, 0.3, 100)
+
+
+def test_the_graph_is_the_operator_and_nothing_else():
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("NonMaxSuppression", ["boxes", "scores", "most", "iou", "floor"], ["kept"])
+    inputs = [
+        value("boxes", onnx.TensorProto.FLOAT, [1, None, 4]),
+        value("scores", onnx.TensorProto.FLOAT, [1, None, None]),
+        value("most", onnx.TensorProto.INT64, [1]),
+        value("iou", onnx.TensorProto.FLOAT, [1]),
+        value("floor", onnx.TensorProto.FLOAT, [1]),
+    ]
+    graph = onnx.helper.make_graph([node], "nms", inputs, [value("kept", onnx.TensorProto.INT64, [None, 3])])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 11)], ir_version=8)
+    assert onnx.load_model_from_string(base64.b64decode(nms.GRAPH)) == model
 
 
 def test_equal_boxes_of_two_classes_both_stay():

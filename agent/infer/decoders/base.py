@@ -205,3 +205,11 @@ def cells(input_size: Size, strides: tuple[int, ...]) -> np.ndarray:
     every: np.ndarray = np.concatenate(levels)
     every.setflags(write=False)
     return every
+
+
+@lru_cache(maxsize=16)
+def cells_by_column(input_size: Size, strides: tuple[int, ...]) -> np.ndarray:
+    """Return :func:`cells` the other way round: ``(3, n)``, columns, rows and strides, each in one piece; read-only."""
+    every: np.ndarray = np.ascontiguousarray(cells(input_size, strides).T)
+    every.setflags(write=False)
+    return every

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.infer.decoders.base import Candidates, Params, Shape, Size, cells, check_names, flag, strides_of
+from agent.infer.decoders.base import Candidates, Params, Shape, Size, cells_by_column, check_names, flag, strides_of
 
 
 def expect_yolox(*, input_size: Size, params: Params, num_classes: int) -> tuple[Shape, ...]:
@@ -27,16 +27,22 @@ def decode_yolox(
 ) -> Candidates:
     """Return what scores at least ``score_floor``: objectness is looked at first, since no score exceeds it."""
     rows = next(output for output in outputs if output.shape[-1] == 5 + num_classes)[0]
-    likely = np.flatnonzero(rows[:, 4] >= score_floor)
-    found = rows[likely]
+    likely = (rows[:, 4] >= score_floor).nonzero()[0]
+    found = rows.take(likely, axis=0)
     class_ids = found[:, 5:].argmax(axis=1)
     scores = found[:, 4] * found[np.arange(len(found)), 5 + class_ids]
-    kept = np.flatnonzero(scores >= score_floor)
-    centres, sizes = found[kept, 0:2], found[kept, 2:4]
+    kept = (scores >= score_floor).nonzero()[0]
+    if len(kept) < len(found):
+        likely, found, class_ids, scores = likely[kept], found[kept], class_ids[kept], scores[kept]
+    x, y, width, height = found[:, 0:4].T.copy()  # numpy is quickest along whole columns
     if not params.get("decoded", False):
-        cell = cells(input_size, tuple(params.get("strides", (8, 16, 32))))[likely[kept]]
-        centres = (centres + cell[:, 0:2]) * cell[:, 2:3]
+        strides = tuple(params.get("strides", (8, 16, 32)))
+        column, row, stride = cells_by_column(input_size, strides).take(likely, axis=1)
+        x, y = (x + column) * stride, (y + row) * stride
         with np.errstate(over="ignore"):  # an infinite box is refused by the caller, in words
-            sizes = np.exp(sizes) * cell[:, 2:3]
-    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
-    return Candidates(boxes, scores[kept], class_ids[kept].astype(np.int32))
+            width, height = np.exp(width) * stride, np.exp(height) * stride
+    boxes = np.empty((len(found), 4), np.float32)
+    for low, high, centre, size in ((0, 2, x, width), (1, 3, y, height)):
+        half = size / 2
+        boxes[:, low], boxes[:, high] = centre - half, centre + half
+    return Candidates(boxes, scores, class_ids.astype(np.int32))
