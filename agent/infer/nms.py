@@ -50,7 +50,8 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, *, io
         return np.zeros(0, np.intp)
     if count > MAX_CANDIDATES:
         best = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
-        return best[suppress(boxes[best], scores[best], class_ids[best], iou=iou, most=most)]
+        among: np.ndarray = best[suppress(boxes[best], scores[best], class_ids[best], iou=iou, most=most)]
+        return among
     boxes, scores = boxes.astype(np.float32, copy=False), scores.astype(np.float32, copy=False)
     present = np.bincount(class_ids).nonzero()[0]
     if len(present) == 1:
