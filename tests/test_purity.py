@@ -36,7 +36,6 @@ PURE = {
     "deploy.probation",
     "doctor.findings",
     "doctor.mqtt",
-    "infer.nms",
     "infer.tuning",
     "config.confirm",
     "config.desired",

@@ -1,4 +1,4 @@
-"""Class-aware non-maximum suppression. Pure.
+"""Class-aware non-maximum suppression. No I/O; any thread.
 
 ONNX Runtime's own ``NonMaxSuppression`` does the work, as a graph of one operator: float boxes, suppressed above (not
 at) the threshold, only by a better box of the same class, the earlier one first where scores are equal. OpenCV's takes
