@@ -11,7 +11,7 @@ PEERS_VENV ?= .venv-peers
 ROBOFLOW_VENV ?= .venv-roboflow
 PYTEST_ARGS ?=
 # Files are shared out among as many processes: most tests wait for real brokers and devices.
-JOBS       ?= 3
+JOBS       ?= 4
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
 ARM64_ARGS ?=

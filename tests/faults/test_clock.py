@@ -52,7 +52,7 @@ def settled(clock, seasoned, broker, world) -> Iterator[tuple[Device, Onlooker]]
     person.close()
 
 
-@pytest.mark.parametrize("years", [10, -10])
+@pytest.mark.parametrize("years", [10, pytest.param(-10, marks=pytest.mark.faults)])
 @pytest.mark.parametrize(
     "moments",
     [

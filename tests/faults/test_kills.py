@@ -18,7 +18,7 @@ SEED = int(os.environ.get("LOOKOUT_FAULT_SEED", "20261124"))
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(8, id="sample", marks=pytest.mark.timeout(300)),
+        pytest.param(4, id="sample", marks=pytest.mark.timeout(300)),
         pytest.param(300, id="full", marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
     ],
 )

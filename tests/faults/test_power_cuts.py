@@ -100,7 +100,7 @@ def test_a_device_whose_power_goes_again_and_again_in_its_first_life_takes_its_f
 @pytest.mark.parametrize(
     "cuts",
     [
-        pytest.param(2, id="sample", marks=pytest.mark.timeout(240)),
+        pytest.param(1, id="sample", marks=pytest.mark.timeout(240)),
         pytest.param(100, id="full", marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
     ],
 )

@@ -31,7 +31,7 @@ FPS = 10
 @pytest.mark.parametrize(
     ("low_s", "high_s"),
     [
-        pytest.param(0.07, 0.08, id="sample"),
+        pytest.param(0.07, 0.08, id="a little", marks=pytest.mark.faults),
         pytest.param(0.25, 1.0, id="full", marks=[pytest.mark.faults, pytest.mark.timeout(1200)]),
     ],
 )

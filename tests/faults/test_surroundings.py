@@ -112,6 +112,7 @@ def test_an_agent_that_starts_on_a_read_only_state_serves_what_it_has(disk, sett
     assert deploy(person, RING[2], "writable")["state"] == "committed"
 
 
+@pytest.mark.faults
 def test_with_broker_and_registry_down_throughout_frames_go_on_over_kills_and_restarts(world, seasoned):
     device = world.device(port=free_port(), state=seasoned, start=False, **ROOM)
     device.config["registry"]["url"] = f"http://127.0.0.1:{free_port()}"

@@ -52,7 +52,7 @@ def _memories(pid: int) -> int:
 @pytest.mark.parametrize(
     "swaps",
     [
-        pytest.param(4, id="sample", marks=pytest.mark.timeout(400)),
+        pytest.param(2, id="sample", marks=pytest.mark.timeout(400)),
         pytest.param(500, id="full", marks=[pytest.mark.faults, pytest.mark.timeout(3600)]),
     ],
 )

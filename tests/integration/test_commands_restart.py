@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.verbs import SETTLE_S
 
 from . import shelf
@@ -17,6 +19,7 @@ def old_enough(person) -> None:
     until(lambda: uptime(person) > SETTLE_S, 2 * SETTLE_S)
 
 
+@pytest.mark.faults
 def test_a_device_is_restarted_from_afar_once_for_an_id_sees_again_and_leaves_nothing_behind_when_killed(at_work):
     device, person = at_work()
     pid, boot = device.pid, person.said("info")[-1]["boot"]

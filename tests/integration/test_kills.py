@@ -140,6 +140,7 @@ def test_a_child_that_is_killed_or_hangs_is_replaced_and_frames_go_on(who, numbe
     assert status.pipelines[0].deployment == "committed"
 
 
+@pytest.mark.faults
 def test_a_models_worker_that_dies_again_and_again_is_restarted_where_there_is_no_previous_one(struck):
     device, person = struck
     for _ in range(4):

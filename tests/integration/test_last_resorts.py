@@ -7,6 +7,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.models import tiny_detector
 from tests.fakes.registry import Shop
 from tools.registry.serve import RegistryServer
@@ -81,6 +83,7 @@ def test_a_device_fresh_from_the_factory_sees_and_can_be_deployed_to(world, shop
     person.sees(shelf.NEWER)
 
 
+@pytest.mark.faults
 def test_three_crashes_bring_the_previous_model_until_the_agent_has_run_well(at_work):
     device, person = at_work(deploy={"safe_mode_s": 4.0})
     person.deployed(shelf.NEWER)

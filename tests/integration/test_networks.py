@@ -22,6 +22,7 @@ def rate_of(device: Device, seconds: float) -> float:
     return (device.status().cameras[0].answered - before) / (time.monotonic() - began)
 
 
+@pytest.mark.faults
 def test_a_broker_at_one_kilobyte_a_second_slows_no_frame_and_fills_no_memory(world, veteran, mosquitto, proxy):
     between = proxy(mosquitto().port)
     device = world.device(port=between.port, state=veteran, cameras=BUSY)

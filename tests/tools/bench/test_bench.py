@@ -61,6 +61,7 @@ def test_the_swap_case_proves_that_nothing_was_lost(shared, tmp_path):
     assert report["gap_max_ratio"] == pytest.approx(report["gap_max_ms"] / report["steady_p99_ms"])
 
 
+@pytest.mark.faults
 @pytest.mark.shared
 def test_the_recovery_case_kills_workers_and_rejects_candidates_without_losing_a_frame(shared, tmp_path):
     record = bench(
