@@ -36,7 +36,8 @@ SLOW_TO_START = "roboflow"
 
 SATURATES = (
     "INT8: this processor has no VNNI, so ONNX Runtime adds pairs of 8-bit products in 16 bits, which saturates "
-    "(of unsigned activations and signed weights). Runtimes that compute exactly see other boxes, and are not timed."
+    "(of unsigned activations and signed weights). A runtime that computes exactly may see other boxes for that reason "
+    "alone; one that does is not timed."
 )
 
 
