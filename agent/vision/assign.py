@@ -2,7 +2,8 @@
 
 The pairs that are alike enough fall apart into small groups: most hold one track and one box and are taken at once;
 a group of up to :data:`MOST_EXACT` cells is solved exactly (the largest sum, by the Hungarian method); a larger one,
-a dense crowd, greedily, so that no picture can make the pipeline's thread slow.
+a dense crowd, greedily, so that no picture can make the pipeline's thread slow. What is alike is few beside the table
+it comes from (some forty cells for 25 objects), so it is gone through in Python, which takes less than numpy's calls.
 """
 
 from __future__ import annotations
@@ -17,25 +18,37 @@ LEAST = 1e-9
 
 Pairs = list[tuple[int, int]]
 Cells = dict[tuple[int, int], float]
-"""Likeness of the pairs that are allowed."""
+"""Likeness of the pairs that are allowed, ``(row, column)``; above 0."""
 
 
-def pairs(likeness: np.ndarray, floor: float) -> Pairs:
-    """Return ``(row, column)`` pairs, each row and each column at most once, none below ``floor``.
+def alike(likeness: np.ndarray, floor: float) -> Cells:
+    """Return what of a table (n, m) is not below ``floor``."""
+    flat = likeness.ravel()
+    places = (flat >= max(floor, LEAST)).nonzero()[0]
+    width = likeness.shape[1]
+    return {
+        (place // width, place % width): worth
+        for place, worth in zip(places.tolist(), flat[places].tolist(), strict=True)
+    }
 
-    ``likeness`` is (n, m) with values above 0 where two may be paired.
-    """
-    rows, columns = np.nonzero(likeness >= max(floor, LEAST))
-    if not len(rows):
-        return []
-    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    found: Pairs = list(zip(rows[alone].tolist(), columns[alone].tolist(), strict=True))
-    if len(found) < len(rows):
-        rest = ~alone
-        values = likeness[rows, columns][rest].tolist()
-        cells = dict(zip(zip(rows[rest].tolist(), columns[rest].tolist(), strict=True), values, strict=True))
-        for group in _groups(cells):
-            found += _solve(group)
+
+def pairs(cells: Cells) -> Pairs:
+    """Return pairs of the largest likeness together, each row and each column at most once."""
+    rows: dict[int, None] = {}
+    columns: dict[int, None] = {}
+    shared_rows, shared_columns = set(), set()
+    for row, column in cells:
+        if row in rows:
+            shared_rows.add(row)
+        if column in columns:
+            shared_columns.add(column)
+        rows[row] = columns[column] = None
+    if not shared_rows and not shared_columns:
+        return list(cells)
+    found = [cell for cell in cells if cell[0] not in shared_rows and cell[1] not in shared_columns]
+    rest = {cell: worth for cell, worth in cells.items() if cell[0] in shared_rows or cell[1] in shared_columns}
+    for group in _groups(rest):
+        found += _solve(group)
     return found
 
 
@@ -66,7 +79,7 @@ def _groups(cells: Cells) -> list[Cells]:
 def _solve(group: Cells) -> Pairs:
     rows = sorted({row for row, _ in group})
     columns = sorted({column for _, column in group})
-    if len(rows) * len(columns) > MOST_EXACT:
+    if len(rows) == 1 or len(columns) == 1 or len(rows) * len(columns) > MOST_EXACT:
         return _greedy(group)
     if len(rows) > len(columns):
         table = [[group.get((row, column), 0.0) for row in rows] for column in columns]

@@ -20,9 +20,9 @@ import numpy as np
 
 from agent.errors import ProgrammingError
 from agent.types import Track
-from agent.vision.assign import Pairs, pairs
+from agent.vision.assign import Cells, Pairs, alike, pairs
 from agent.vision.overlap import overlaps, widened
-from agent.vision.trackbook import MOST_CLASSES, NS_PER_S, Book
+from agent.vision.trackbook import MOST_CLASSES, NS_PER_S, Book, Table
 
 OTHER_CLASS_IOU = 0.6
 """Overlap from which a box of another class may continue a track, at :data:`OTHER_CLASS_WORTH` of its overlap."""
@@ -70,17 +70,17 @@ class Alive:
         "boxes", "class_ids", "first_ns", "ids", "last_ns", "rows", "scores", "stationary", "top_scores", "velocities",
     )  # fmt: skip
 
-    def __init__(self, book: np.ndarray, speeds: np.ndarray) -> None:
-        self.ids: np.ndarray = book["id"]
-        self.boxes: np.ndarray = book["box"]
-        self.class_ids: np.ndarray = book["class_id"]
-        self.scores: np.ndarray = book["score"]
-        self.top_scores: np.ndarray = book["top_score"]
-        self.first_ns: np.ndarray = book["first_ns"]
-        self.last_ns: np.ndarray = book["last_ns"]
-        self.stationary: np.ndarray = book["stationary"]
-        self.rows: np.ndarray = book["row"]
-        self.velocities: np.ndarray = speeds[:, :2]
+    def __init__(self, table: Table, speeds: np.ndarray, which: np.ndarray) -> None:
+        self.ids: np.ndarray = table.id.take(which)
+        self.boxes: np.ndarray = table.box.take(which, axis=1).T
+        self.class_ids: np.ndarray = table.class_id.take(which)
+        self.scores: np.ndarray = table.score.take(which)
+        self.top_scores: np.ndarray = table.top_score.take(which)
+        self.first_ns: np.ndarray = table.first_ns.take(which)
+        self.last_ns: np.ndarray = table.last_ns.take(which)
+        self.stationary: np.ndarray = table.stationary.take(which).astype(np.bool_)
+        self.rows: np.ndarray = table.row.take(which)
+        self.velocities: np.ndarray = speeds[:2].take(which, axis=1).T
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,21 +141,16 @@ class Tracker:
         """
         found, places = self._sorted(rows)
         step_ns = self._pass_time(at_ns)
+        frame = _Frame(found, int(np.count_nonzero(found[4] >= self.settings.high_score)), step_ns)
         book = self._book
-        book.rows["row"] = -1
         book.motion.advance(step_ns / NS_PER_S)
-        taken = self._match(found, step_ns)
-        known = np.array([track for track, _ in taken], dtype=np.int64)
-        boxes = np.array([box for _, box in taken], dtype=np.int64)
-        missed = np.ones(len(book.rows), dtype=bool)
-        missed[known] = False
-        book.rows["misses"][missed] += 1
-        book.rows["unseen_ns"][missed] += step_ns
-        if len(known):
-            book.seen(known, found[boxes], places[boxes], at_ns)
-        new = self._unknown(found, boxes)
-        if len(new):
-            book.begin(found[new], places[new], at_ns)
+        box_of = self._match(frame)
+        book.unseen(step_ns)
+        if box_of:
+            book.seen(box_of, found, places, at_ns)
+        new = self._unknown(frame, list(box_of.values()))
+        if new:
+            book.begin(found[:, new], places[new], at_ns)
         book.rest(at_ns, self.settings.stationary_s)
         return self._answer(len(rows))
 
@@ -166,10 +161,10 @@ class Tracker:
         """
         step_ns = self._pass_time(at_ns)
         book = self._book
-        rows = book.rows
-        rows["row"] = -1
-        held = rows["misses"] <= np.where(rows["stationary"], HELD_MISSES_STATIONARY, HELD_MISSES)
-        rows["unseen_ns"][~held] += step_ns
+        table = book.table
+        table.row.fill(-1)
+        held = table.misses <= np.where(table.stationary, HELD_MISSES_STATIONARY, HELD_MISSES)
+        table.unseen_ns[~held] += step_ns
         book.motion.halt(held)
         book.rest(at_ns, self.settings.stationary_s)
         return self._answer(0)
@@ -180,129 +175,160 @@ class Tracker:
         Tracks of classes that it lacks end; their ids are returned.
         """
         known = self._book.relabel(new_ids)
-        ids = self._book.rows["id"][~known]
-        self._book.keep(known)
+        ids = self._book.table.id[~known]
+        self._book.forget((~known).nonzero()[0].tolist())
         return tuple(ids[ids > 0].tolist())
 
     def end_all(self) -> tuple[int, ...]:
         """End every track (the camera closes, tracking is switched off); return the ids that had begun."""
-        ids = self._book.rows["id"]
+        ids = self._book.table.id
         self._book = Book()
         return tuple(ids[ids > 0].tolist())
 
     def _sorted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows worth a look, best first (then by position: order cannot matter), and where they were."""
+        """Return the rows worth a look as columns, best first, and where they were.
+
+        Equal scores are told apart by class and position: the order of rows cannot matter.
+        """
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise ProgrammingError(f"a frame's rows are (n, 6), not {rows.shape}")
-        places = np.flatnonzero(rows[:, 4] >= self.settings.low_score)
-        found = rows[places].astype(np.float64)
-        if len(found) and (found[:, 5].min() < 0 or found[:, 5].max() >= MOST_CLASSES):
+        table = np.array(rows.T, dtype=np.float64, order="C")
+        order = (-table[4]).argsort(kind="stable")[: np.count_nonzero(table[4] >= self.settings.low_score)]
+        found = table.take(order, axis=1)
+        scores, labels = found[4], found[5].tolist()
+        if labels and (min(labels) < 0 or max(labels) >= MOST_CLASSES):
             raise ProgrammingError(f"classes of rows are 0 to {MOST_CLASSES - 1}: check them before tracking")
-        order = np.lexsort((found[:, 3], found[:, 2], found[:, 1], found[:, 0], found[:, 5], -found[:, 4]))
-        return found[order], places[order]
+        if np.count_nonzero(scores[1:] == scores[:-1]):
+            again = np.lexsort((found[3], found[2], found[1], found[0], found[5], -scores))
+            return found.take(again, axis=1), order[again]
+        return found, order
 
     def _pass_time(self, at_ns: int) -> int:
         step_ns = 0 if self._at_ns is None else max(0, at_ns - self._at_ns)
         self._at_ns = at_ns
         return step_ns
 
-    def _match(self, found: np.ndarray, step_ns: int) -> list[tuple[int, int]]:
-        """Return which track was seen as which box, in four looks, each at what the ones before left over."""
-        rows = self._book.rows
-        if not len(rows) or not len(found):
-            return []
-        age_ns = rows["unseen_ns"] + step_ns
-        fresh = (rows["misses"] <= 1) & (age_ns <= LONGEST_GAP_S * NS_PER_S)
-        may = fresh | (age_ns <= self.settings.max_age_s * NS_PER_S)
-        sure, begun = found[:, 4] >= self.settings.high_score, rows["id"] > 0
-        expected = self._book.motion.boxes()
-        same = rows["class_id"][:, None] == found[None, :, 5]
-        close = _likeness(expected, found, same)
-        look = _Look(may, np.ones(len(found), dtype=bool))
-        look.at(close, begun, sure, self.settings.match_iou)
-        look.at(close, begun & (rows["misses"] <= NEAR_MISSES), ~sure, LOW_IOU)
-        look.at(close, ~begun, sure, self.settings.match_iou)
-        look.tracks &= rows["misses"] <= NEAR_MISSES
-        look.boxes &= sure
-        some, others = look.left()
-        if len(some) and len(others):
-            at_once, a_second, most = NEAR_SHARE
-            share = min(at_once + a_second * step_ns / NS_PER_S, most)
-            near = overlaps(widened(expected[some], share), widened(found[others, :4], share))
-            near *= same[some[:, None], others]
-            look.take(pairs(near, self.settings.match_iou), some, others)
-        return look.taken
+    def _match(self, frame: _Frame) -> dict[int, int]:
+        """Return as which box each track was seen, in four looks, each at what the ones before left over."""
+        if not len(self._book.table) or not frame.found.shape[1]:
+            return {}
+        findable = self._findable(frame.step_ns)
+        begun, kept, tentative = self._looks(frame, findable)
+        box_of = dict(pairs(begun))
+        if kept:
+            box_of.update(pairs({cell: worth for cell, worth in kept.items() if cell[0] not in box_of}))
+        if tentative:
+            taken = set(box_of.values())
+            box_of.update(pairs({cell: worth for cell, worth in tentative.items() if cell[1] not in taken}))
+        others = sorted(set(range(frame.sure)).difference(box_of.values()))
+        if others:
+            some = [track for track, here in enumerate(findable) if here and track not in box_of]
+            box_of.update(self._near(frame, some, others))
+        return box_of
 
-    def _unknown(self, found: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    def _findable(self, step_ns: int) -> list[bool]:
+        """Return of each track whether it may still be seen: unseen for not too long, or but once."""
+        table = self._book.table
+        oldest, oldest_fresh = self.settings.max_age_s * NS_PER_S - step_ns, LONGEST_GAP_S * NS_PER_S - step_ns
+        ages = table.unseen_ns.tolist()
+        if max(ages) <= oldest:
+            return [True] * len(ages)
+        misses = table.misses.tolist()
+        return [
+            age <= oldest or (missed <= 1 and age <= oldest_fresh) for age, missed in zip(ages, misses, strict=True)
+        ]
+
+    def _looks(self, frame: _Frame, findable: list[bool]) -> tuple[Cells, Cells, Cells]:
+        """Return what is alike for three looks: begun tracks and sure boxes, begun and unsure, tentative and sure."""
+        table, floor, sure = self._book.table, self.settings.match_iou, frame.sure
+        overlap = overlaps(self._book.motion.boxes().T, frame.found[:4].T)
+        ids, misses, class_of = table.id.tolist(), table.misses.tolist(), table.class_id.tolist()
+        labels = frame.found[5].tolist()
+        begun: Cells = {}
+        kept: Cells = {}
+        tentative: Cells = {}
+        for cell, worth in alike(overlap, min(floor, LOW_IOU)).items():
+            track, box = cell
+            if class_of[track] != labels[box]:
+                worth = OTHER_CLASS_WORTH * worth if worth >= OTHER_CLASS_IOU else 0.0
+            if not findable[track] or not worth:
+                continue
+            if box < sure:
+                if worth >= floor:
+                    (begun if ids[track] else tentative)[cell] = worth
+            elif worth >= LOW_IOU and ids[track] and misses[track] <= NEAR_MISSES:
+                kept[cell] = worth
+        return begun, kept, tentative
+
+    def _near(self, frame: _Frame, some: list[int], others: list[int]) -> Pairs:
+        """Look around for those of ``some`` tracks seen lately, among the ``others``: boxes of their class."""
+        table, found = self._book.table, frame.found[:, others]
+        misses = table.misses.tolist()
+        some = [track for track in some if misses[track] <= NEAR_MISSES]
+        if not some:
+            return []
+        at_once, a_second, most = NEAR_SHARE
+        share = min(at_once + a_second * frame.step_ns / NS_PER_S, most)
+        around = overlaps(widened(self._book.motion.boxes()[:, some].T, share), widened(found[:4].T, share))
+        around *= table.class_id[some, None] == found[5]
+        return [(some[row], others[column]) for row, column in pairs(alike(around, self.settings.match_iou))]
+
+    def _unknown(self, frame: _Frame, taken: list[int]) -> list[int]:
         """Return which boxes are objects that were not known: sure, and not a tracked or better one seen twice."""
-        left = found[:, 4] >= self.settings.high_score
-        left[taken] = False
-        new = np.flatnonzero(left)
-        if not len(new):
+        found, new = frame.found, sorted(set(range(frame.sure)).difference(taken))
+        if not new:
             return new
-        first = np.concatenate((taken, new))
-        twice = overlaps(found[new, :4], found[first, :4]) >= SAME_IOU
+        first = taken + new
+        twice = overlaps(found[:4, new].T, found[:4, first].T) >= SAME_IOU
         chosen: list[int] = []
-        for place in range(len(new)):
-            earlier = [len(taken) + other for other in chosen]
-            if not twice[place, : len(taken)].any() and not twice[place, earlier].any():
-                chosen.append(place)
-        return np.asarray(new[chosen])
+        others = list(range(len(taken)))
+        for place, same in enumerate(twice.tolist(), start=len(taken)):
+            if not any(same[other] for other in others):
+                others.append(place)
+                chosen.append(first[place])
+        return chosen
 
     def _answer(self, count: int) -> Tracked:
         """Confirm, end and drop what is due, and tell."""
-        book, settings = self._book, self.settings
-        rows = book.rows
-        ripe = (rows["id"] == 0) & (rows["hits"] >= settings.min_hits) & (rows["misses"] == 0)
-        began = range(self._next_id, self._next_id + int(ripe.sum()))
-        if began:
-            rows["id"][ripe] = began
-        self._next_id = began.stop
-        begun = rows["id"] > 0
-        unseen_s = rows["unseen_ns"] / NS_PER_S
-        over = (unseen_s > settings.max_age_s) & ((rows["misses"] > 1) | (unseen_s > LONGEST_GAP_S))
-        ended = tuple(rows["id"][begun & over].tolist())
-        book.keep(~over & (begun | (rows["misses"] <= rows["hits"])))
-        begun = book.rows["id"] > 0
-        alive = Alive(*_by_id(book.rows[begun], book.motion.speeds[begun]))
-        ids = np.full(count, -1, dtype=np.int64)
-        seen = alive.rows >= 0
-        ids[alive.rows[seen]] = alive.ids[seen]
-        return Tracked(ids, tuple(began), ended, alive)
+        table = self._book.table
+        ids, hits, misses = table.id.tolist(), table.hits.tolist(), table.misses.tolist()
+        began = self._confirm(ids, hits, misses) if 0 in ids else ()
+        ended = self._forget(ids, hits, misses) if any(misses) else ()
+        table = self._book.table
+        order = table.id.argsort(kind="stable")[len(table) - np.count_nonzero(table.id) :]
+        alive = Alive(table, self._book.motion.speeds, order)
+        rows = np.empty(count + 1, dtype=np.int64)
+        rows.fill(-1)
+        rows[alive.rows] = alive.ids  # what has no row (-1) writes to the place behind the last
+        return Tracked(rows[:count], began, ended, alive)
+
+    def _confirm(self, ids: list[int], hits: list[int], misses: list[int]) -> tuple[int, ...]:
+        """Give ids to the tracks that were seen often enough, in ``ids`` too."""
+        first = self._next_id
+        for track, given in enumerate(ids):
+            if not given and hits[track] >= self.settings.min_hits and not misses[track]:
+                self._book.table.id[track] = ids[track] = self._next_id
+                self._next_id += 1
+        return tuple(range(first, self._next_id))
+
+    def _forget(self, ids: list[int], hits: list[int], misses: list[int]) -> tuple[int, ...]:
+        """Let go of what has been missing for too long; return the ids among it."""
+        book, over, ghosts = self._book, [], []
+        unseen = book.table.unseen_ns.tolist()
+        oldest, oldest_missed_once = self.settings.max_age_s * NS_PER_S, LONGEST_GAP_S * NS_PER_S
+        for track in [track for track, missed in enumerate(misses) if missed]:
+            if unseen[track] > oldest and (misses[track] > 1 or unseen[track] > oldest_missed_once):
+                over.append(track)
+            elif not ids[track] and misses[track] > hits[track]:
+                ghosts.append(track)
+        if over or ghosts:
+            book.forget(over + ghosts)
+        return tuple(ids[track] for track in over if ids[track])
 
 
-class _Look:
-    """What is still to be matched: ``tracks`` and ``boxes`` are masks, ``taken`` grows."""
+class _Frame(msgspec.Struct, frozen=True):
+    """What an update was given: ``found`` (6, m), best first, the first ``sure`` of them sure; the time since."""
 
-    def __init__(self, tracks: np.ndarray, boxes: np.ndarray) -> None:
-        self.tracks = tracks.copy()
-        self.boxes = boxes
-        self.taken: list[tuple[int, int]] = []
-
-    def at(self, likeness: np.ndarray, tracks: np.ndarray, boxes: np.ndarray, floor: float) -> None:
-        """Match those ``tracks`` and ``boxes`` (masks) that are left."""
-        some, others = (self.tracks & tracks).nonzero()[0], (self.boxes & boxes).nonzero()[0]
-        if len(some) and len(others):
-            self.take(pairs(likeness[some[:, None], others], floor), some, others)
-
-    def left(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the positions of the tracks and boxes that are left."""
-        return self.tracks.nonzero()[0], self.boxes.nonzero()[0]
-
-    def take(self, chosen: Pairs, some: np.ndarray, others: np.ndarray) -> None:
-        """Note pairs, counted within ``some`` tracks and ``others`` (boxes)."""
-        for row, column in chosen:
-            track, box = int(some[row]), int(others[column])
-            self.tracks[track] = self.boxes[box] = False
-            self.taken.append((track, box))
-
-
-def _likeness(expected: np.ndarray, found: np.ndarray, same: np.ndarray) -> np.ndarray:
-    overlap = overlaps(expected, found[:, :4])
-    other = np.where(overlap >= OTHER_CLASS_IOU, OTHER_CLASS_WORTH * overlap, 0.0)
-    return np.where(same, overlap, other)
-
-
-def _by_id(book: np.ndarray, speeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(book["id"], kind="stable")
-    return book[order], speeds[order]
+    found: np.ndarray
+    sure: int
+    step_ns: int

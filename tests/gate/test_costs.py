@@ -95,7 +95,7 @@ def test_following_a_crowd() -> None:
         number = next(step)
         return tracker.update(frames[number], number * 40_000_000)
 
-    within(cost_of(follow, warm=10), calls=380, peak_bytes=64 * KB)
+    within(cost_of(follow, warm=10), calls=300, peak_bytes=64 * KB)
 
 
 def test_seeing_a_crowd_in_zones() -> None:
