@@ -83,6 +83,10 @@ def test_a_standing_person_keeps_the_track_while_the_motion_gate_is_closed(foota
     assert tracked.alive.stationary.all()
 
 
+SURE = 0.25
+"""What scores more here is seen on every processor: another one decodes and computes a little otherwise."""
+
+
 def test_the_kept_rows_are_what_the_model_answers(footage: Footage, shared: Path) -> None:
     session = Session.load(shared / "models/yolox_nano.onnx", providers=["CPUExecutionProvider"], threads=1, spin=False)
     detector = Detector(models.yolox_spec(), session, score_floor=0.1)
@@ -93,6 +97,7 @@ def test_the_kept_rows_are_what_the_model_answers(footage: Footage, shared: Path
         if index >= 60 and index % 10 == 0:
             found, kept = detector(frame).detections, footage.rows[index]
             assert found is not None
-            found, kept = found[found[:, 4] >= 0.2], kept[kept[:, 4] >= 0.2]
-            assert sorted(found[:, 5].tolist()) == sorted(kept[:, 5].tolist())
-            assert len(found) == 0 or overlaps(found[:, :4], kept[:, :4]).max(axis=1).min() > 0.97
+            for some, others in ((found, kept), (kept, found)):
+                for row in some[some[:, 4] >= SURE]:
+                    same = others[others[:, 5] == row[5]]
+                    assert overlaps(row[None, :4], same[:, :4]).max(initial=0) > 0.97, (index, row)
