@@ -63,7 +63,7 @@ def test_a_boards_page_and_its_configuration_name_each_other(board: str, page: s
 
 def test_a_board_gets_what_its_page_says() -> None:
     pi, jetson = load(path_of("raspberry-pi"), {}).config, load(path_of("jetson"), {}).config
-    assert (pi.inference.threads, pi.inference.spin, pi.pipelines["main"].in_flight) == (3, False, 2)
+    assert (pi.inference.threads, pi.inference.spin, pi.pipelines["main"].in_flight) == (0, False, 2)
     assert pi.cameras["front"].source.model_dump()["fourcc"] == "MJPG"
     assert jetson.deploy.load_timeout_s == 900
     assert jetson.inference.providers[0] == "TensorrtExecutionProvider"
