@@ -56,6 +56,11 @@ def test_every_dependency_of_a_device_is_installed(name: str):
     assert metadata.version(name)
 
 
+def test_what_can_be_read_is_said_to_be_readable(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert os.access(tmp_path / "file", os.R_OK)
+
+
 def test_the_command_tells_its_versions_and_checks_the_examples(tmp_path):
     told = run(tmp_path, LOOKOUT, "version", "--json")
     assert told.returncode == 0, told.stderr

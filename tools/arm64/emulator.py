@@ -19,6 +19,7 @@ from types import TracebackType
 import psutil
 
 from tools.arm64.cpus import Cpu
+from tools.arm64.oldcalls import hide_faccessat2
 from tools.arm64.root import ENVIRONMENT
 
 INSIDE = f"/{ENVIRONMENT}/bin"
@@ -87,6 +88,7 @@ class Emulator:
             stdout=subprocess.DEVNULL if quiet else None,
             stderr=subprocess.DEVNULL if quiet else None,
             start_new_session=True,
+            preexec_fn=hide_faccessat2,
         )
         try:
             return process.wait(timeout_s)
@@ -105,6 +107,7 @@ class Emulator:
             text=True,
             timeout=timeout_s,
             check=True,
+            preexec_fn=hide_faccessat2,
         )
         return done.stdout
 

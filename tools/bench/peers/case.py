@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     """What is measured, and with which environments."""
 
     rounds: Annotated[int, typer.Option(min=1, help="interleaved rounds; medians are reported")] = 5
-    seconds: Annotated[float, typer.Option(min=0.2, help="time measured in each round, after a warm-up")] = 0.6
+    seconds: Annotated[float, typer.Option(min=0.2, help="time measured in each round, after a warm-up")] = 1.2
     models: Annotated[str, typer.Option(help="with commas between")] = ",".join(NAMES)
     runners: Annotated[
         str, typer.Option(help="with commas between; our loop is always there. Empty: all but roboflow")
