@@ -1,8 +1,9 @@
 """Hides one system call from a program and all that it starts: ``faccessat2``, which PRoot 5.1 does not know.
 
 PRoot rewrites the paths of the calls it knows. On Linux 5.8 or newer QEMU asks with ``faccessat2`` whether a file may
-be read, PRoot lets the path of the *host* pass, and every file inside is unreadable. Where the kernel says that it has no
-such call, libc asks in the old way. A seccomp filter does that (``man 2 seccomp``); all processors have one number.
+be read, PRoot lets the path of the *host* pass, and every file inside is unreadable. Where the kernel says that it has
+no such call, libc asks in the old way. A seccomp filter does that (``man 2 seccomp``); the number is one on all
+processors.
 """
 
 from __future__ import annotations
