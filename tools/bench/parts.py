@@ -37,6 +37,7 @@ MODELS = {"YOLOX-Nano": YOLOX_NANO, "NanoDet-m": NANODET_M}
 
 WANTED_MS = {"preprocess": 0.25, "decode and NMS": 0.15, f"track {OBJECTS} objects": 0.3, "serialise": 0.1}
 
+
 class Step(NamedTuple):
     """One part's work on the frame of a number. ``ready`` comes before it and is not timed."""
 
