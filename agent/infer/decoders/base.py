@@ -190,6 +190,19 @@ def _is_positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
+def any_in_row(mask: np.ndarray) -> np.ndarray:
+    """Return the rows of a mask ``(n, m)`` in which something is True, ascending.
+
+    Few are, in a model's scores: where a row holds whole eights, eight values are looked at as one, four times sooner.
+    """
+    width = mask.shape[1]
+    if width % 8 == 0 and mask.flags.c_contiguous:
+        mask, width = mask.view(np.uint64), width // 8
+    hits = mask.reshape(-1).nonzero()[0] // width
+    first: np.ndarray = np.concatenate([hits[:1], hits[1:][hits[1:] != hits[:-1]]])  # those of a row stand side by side
+    return first
+
+
 @lru_cache(maxsize=16)
 def cells(input_size: Size, strides: tuple[int, ...]) -> np.ndarray:
     """Return ``(n, 3)`` float32 rows ``column row stride`` of every cell, stride by stride, row by row; read-only.

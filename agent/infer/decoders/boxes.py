@@ -34,5 +34,6 @@ def in_pixels(boxes: np.ndarray, input_size: Size) -> np.ndarray:
 
 def within(boxes: np.ndarray, input_size: Size) -> np.ndarray:
     """Return xyxy boxes clipped to the input."""
-    clipped: np.ndarray = np.clip(boxes, 0.0, np.array([*input_size, *input_size], np.float32))
+    clipped: np.ndarray = np.maximum(boxes, np.float32(0))
+    np.minimum(clipped, np.array([*input_size, *input_size], np.float32), out=clipped)
     return clipped

@@ -16,6 +16,7 @@ from agent.infer.decoders.base import (
     Params,
     Shape,
     Size,
+    any_in_row,
     cells,
     check_names,
     flag,
@@ -66,17 +67,18 @@ def _likely(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return scores, distributions and cells of one level where some class reaches ``least``."""
     scores, distributions = _find(outputs, len(cell), num_classes, bins)
-    hits = np.flatnonzero(scores.reshape(-1) >= least) // num_classes
-    rows = np.concatenate([hits[:1], hits[1:][hits[1:] != hits[:-1]]])  # each cell once: its hits stand side by side
-    return scores[rows], distributions[rows], cell[rows]
+    rows = any_in_row(scores >= least)
+    return scores.take(rows, axis=0), distributions.take(rows, axis=0), cell.take(rows, axis=0)
 
 
 def _boxes(sides: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Return xyxy from ``(n, 4, bins)`` distributions of the distances to left, top, right, bottom."""
-    stride = cell[:, 2:3]
-    far = distances(sides) * stride
-    centres = (cell[:, 0:2] + np.float32(0.5)) * stride
-    return np.concatenate([centres - far[:, 0:2], centres + far[:, 2:4]], axis=1)
+    column, row, stride = cell.T
+    far = distances(sides) * stride[:, np.newaxis]
+    x, y = (column + np.float32(0.5)) * stride, (row + np.float32(0.5)) * stride
+    boxes = np.empty((len(cell), 4), np.float32)
+    boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3] = x - far[:, 0], y - far[:, 1], x + far[:, 2], y + far[:, 3]
+    return boxes
 
 
 def distances(sides: np.ndarray) -> np.ndarray:

@@ -12,7 +12,17 @@ from __future__ import annotations
 import numpy as np
 
 from agent.errors import ModelError
-from agent.infer.decoders.base import Candidates, Params, Shape, Size, cells, check_names, flag, whole_number
+from agent.infer.decoders.base import (
+    Candidates,
+    Params,
+    Shape,
+    Size,
+    any_in_row,
+    cells,
+    check_names,
+    flag,
+    whole_number,
+)
 from agent.infer.decoders.boxes import within
 from agent.infer.decoders.nanodet import distances
 from agent.infer.decoders.sigmoid import least_logit, sigmoid
@@ -38,8 +48,8 @@ def decode_nanodet_plus(
     """Return what scores at least ``score_floor``: distributions are read only for cells that do."""
     rows = outputs[0][0]
     logits = params.get("logits", False)
-    likely = np.flatnonzero(rows[:, :num_classes].max(axis=1) >= (least_logit(score_floor) if logits else score_floor))
-    found = rows[likely]
+    likely = any_in_row(rows[:, :num_classes] >= (least_logit(score_floor) if logits else score_floor))
+    found = rows.take(likely, axis=0)
     class_ids = found[:, :num_classes].argmax(axis=1)
     scores = found[np.arange(len(found)), class_ids]
     if logits:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ModelError
+from agent.infer.decoders.base import any_in_row
 from agent.infer.decoders.table import DECODERS
 from tests.infer.decoders.compare import assert_same
 
@@ -95,3 +96,16 @@ def test_the_expected_outputs_are_two_a_stride():
 def test_a_wrong_parameter_is_named(params):
     with pytest.raises(ModelError, match=r"decoder\." + next(iter(params))):
         NANODET.expect(input_size=(320, 320), params=params, num_classes=80)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    rows=st.integers(0, 12),
+    width=st.integers(1, 40),
+    share=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
+    cut=st.booleans(),
+)
+def test_rows_with_a_hit_are_found_whatever_their_width(seed, rows, width, share, cut):
+    mask = np.random.default_rng(seed).random((rows, width + cut)) < share
+    mask = mask[:, :width]
+    assert any_in_row(mask).tolist() == [row for row in range(rows) if mask[row].any()]
