@@ -223,6 +223,7 @@ def troubled(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
+@pytest.mark.faults
 def test_events_survive_an_outage_and_a_kill_in_it(troubled: World) -> None:
     """A sample of the long one below."""
     device = troubled.tell(rate=150, total=1200)

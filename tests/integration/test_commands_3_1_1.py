@@ -41,6 +41,7 @@ def old_broker():
     broker.kill()
 
 
+@pytest.mark.faults
 def test_every_verb_is_carried_and_answered_on_its_result_topic(old_broker, world, veteran):
     assert set(ORDER) == set(FORMS), "a verb without its place in this test"
     device = world.device(port=old_broker.port, state=veteran, start=False)

@@ -147,6 +147,7 @@ def run(model, x):
     return session.run(None, {"x": x})[0]
 
 
+@pytest.mark.faults
 @pytest.mark.shared
 @pytest.mark.timeout(600)
 def test_the_plain_script_sees_what_our_loop_sees_and_both_are_timed(shared, tmp_path):
