@@ -3,8 +3,8 @@
 A whole device (see :mod:`tools.bench.whole`). The frame loop runs flat out, on a lossless camera, so that whatever a
 live view takes is taken from it; two viewers look at one view at ten pictures a second, through real connections from
 this process. With and without them take turns in one run of the agent, often, since a virtual host's own speed drifts
-by more than what is looked for; each round's rates are divided. Memory is
-the PSS of the agent's process at a live camera, in runs of their own that take turns too.
+by more than what is looked for; each round's rates are divided. Memory is the PSS of the agent's process at a live
+camera, in runs of their own that take turns too.
 """
 
 from __future__ import annotations
