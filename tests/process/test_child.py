@@ -139,7 +139,7 @@ def test_nice_and_oom_rank_reach_the_whole_group(probe):
     def nices() -> set[int]:
         return {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks.iterdir()}
 
-    assert eventually(lambda: len(list(tasks.iterdir())) == 4)
+    assert eventually(lambda: len(list(tasks.iterdir())) >= 4)  # QEMU may add one of its own
     assert nices() == {10}
     assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "900"
     child.set_oom_score_adj(500)
