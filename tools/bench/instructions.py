@@ -26,9 +26,9 @@ MOST_MILLIONS = {"preprocess": 6.2, "decode and NMS": 0.8, "track": 1.8, "serial
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How often."""
+    """How often: loading ONNX Runtime varies by ten million instructions, which so many frames make small."""
 
-    times: Annotated[int, typer.Option(min=10, help="frames counted")] = 50
+    times: Annotated[int, typer.Option(min=10, help="frames counted")] = 200
 
 
 class InstructionsReport(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ def _count(valgrind: str, part: str, times: int) -> int:
 CASE = Case(
     name="instructions",
     title="Instructions of the parts of a frame's way",
-    help="Count the instructions that preprocess, decode and NMS, track and serialise take (callgrind; two minutes).",
+    help="Count the instructions that preprocess, decode and NMS, track and serialise take (callgrind; three minutes).",
     settings=Settings(),
     quick=Settings(times=10),
     run=run,
