@@ -15,7 +15,7 @@ from agent.errors import ModelError, OutputError
 from agent.infer.decoders.base import Candidates, Decoder, overlaps_of
 from agent.infer.families import find_decoder
 from agent.infer.fit import check_input, check_outputs, has_shape
-from agent.infer.nms import suppress
+from agent.infer.nms import prepare, suppress
 from agent.infer.preprocess import Buffer, Geometry, Preprocessor
 from agent.infer.session import Session
 from agent.types import ModelSpec
@@ -57,6 +57,8 @@ class Detector:
         self._expected = tuple(zip(check_outputs(spec, expected, session.outputs), expected, strict=False))
         """Which of the file's outputs is read, and what it should look like, in the decoder's order."""
         self._overlaps = overlaps_of(spec.decoder.params, self._decoder.overlaps)
+        if self._overlaps != "none":
+            prepare()
         if session.first_run_ms is None:
             session.warm_up(spec.input.shape)
 
@@ -123,7 +125,7 @@ class Detector:
         rows[:, :4] = boxes
         rows[:, 4] = np.minimum(found.scores[kept], 1)
         rows[:, 5] = found.class_ids[kept]
-        inside = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+        inside = _with_area(boxes)
         return rows if inside.all() else rows[inside]
 
     def _merged(self, found: Candidates) -> np.ndarray:
@@ -134,7 +136,7 @@ class Detector:
         boxes, scores, class_ids = found
         if self._overlaps == "class_agnostic":
             class_ids = np.zeros(len(scores), np.int32)
-        real = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+        real = _with_area(boxes)
         if real.all():
             return suppress(boxes, scores, class_ids, iou=self.spec.nms_iou, most=most)
         of = real.nonzero()[0]
@@ -151,6 +153,12 @@ def _decoder_of(spec: ModelSpec) -> Decoder:
             field="decoder.kind",
         )
     return decoder
+
+
+def _with_area(boxes: np.ndarray) -> np.ndarray:
+    """Return which boxes ``(n, 4)`` xyxy have an area, bool ``(n,)``."""
+    wide: np.ndarray = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+    return wide
 
 
 def _all_finite(output: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 ONNX Runtime's own ``NonMaxSuppression`` does the work, as a graph of one operator: float boxes, suppressed above (not
 at) the threshold, only by a better box of the same class, the earlier one first where scores are equal. OpenCV's takes
-three times as long, since its binding wants a Python list of every box. It slows with the square of the number of
+more than twice as long, since its binding wants a Python list of every box. It slows with the square of the number of
 boxes, so that only the best :data:`MAX_CANDIDATES` take part: a model that answers a million boxes costs 30 ms, not
 minutes.
 """
@@ -13,9 +13,8 @@ import base64
 from functools import cache
 
 import numpy as np
-import onnxruntime
 
-from agent.infer.session import of_bytes
+from agent.infer.session import Operator, operator
 
 MAX_CANDIDATES = 3000
 
@@ -35,8 +34,9 @@ _ANY = np.array([np.finfo(np.float32).min], np.float32)
 
 
 @cache
-def _operator() -> onnxruntime.InferenceSession:
-    return of_bytes(base64.b64decode(GRAPH))
+def prepare() -> Operator:
+    """Load the operator, once a process: whoever suppresses in a loop does it before, so that no frame waits."""
+    return operator(base64.b64decode(GRAPH))
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, *, iou: float, most: int) -> np.ndarray:
@@ -70,14 +70,13 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, *, io
 
 def _kept(boxes: np.ndarray, scores: np.ndarray, iou: float, most: int) -> np.ndarray:
     """Return the indices that stay, class by class; ``scores``: ``(classes, n)``, :data:`_NOBODY` for other boxes."""
-    kept: np.ndarray = _operator().run(
-        None,
+    (kept,) = prepare()(
         {
             "boxes": boxes[None],
             "scores": scores[None],
             "most": np.array([most]),
             "iou": np.array([iou], np.float32),
             "floor": _ANY,
-        },
-    )[0]
+        }
+    )
     return kept[:, 2]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ NUMPY_TYPES = {
 
 _QUIET = 3  # errors only: what we can act on comes as an exception, and a child's stderr is kept for last words
 onnxruntime.set_default_logger_severity(_QUIET)
+
+
+Operator = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+"""A graph's outputs, in its order, of its inputs by name."""
 
 
 def available_providers() -> tuple[str, ...]:
@@ -137,10 +141,10 @@ class Session:
         return outputs
 
 
-def of_bytes(graph: bytes) -> onnxruntime.InferenceSession:
-    """Return a session of a small graph of our own: one thread, on the CPU, no arena."""
-    options = _options(1, spin=False, arena=False)
-    return onnxruntime.InferenceSession(graph, options, providers=[CPU])
+def operator(graph: bytes) -> Operator:
+    """Return a small graph of our own as a function of its inputs: one thread, on the CPU, no arena; any thread."""
+    session = onnxruntime.InferenceSession(graph, _options(1, spin=False, arena=False), providers=[CPU])
+    return partial(session.run, None)
 
 
 def _create(

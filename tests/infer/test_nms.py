@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,7 +15,19 @@ from hypothesis import strategies as st
 
 from agent.infer import nms
 from agent.infer.nms import MAX_CANDIDATES, suppress
+from tests.conftest import ROOT
 from tests.patience import patient
+
+WATCHED = """
+import builtins, os, sys
+really = builtins.__import__
+def watched(name, *rest, **more):
+    if name == "onnxruntime" and name not in sys.modules:
+        print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+    return really(name, *rest, **more)
+builtins.__import__ = watched
+import agent.infer.nms
+"""
 
 
 def slow(boxes, scores, class_ids, iou, most):
@@ -97,3 +112,11 @@ def test_a_million_candidates_take_no_minutes_and_the_best_are_among_the_kept():
     assert time.perf_counter() - started < patient(5)
     assert kept[0] == scores.argmax()
     assert len(kept) <= MAX_CANDIDATES
+
+
+def test_onnx_runtime_is_told_to_phone_nobody_before_it_is_imported():
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"

@@ -10,6 +10,13 @@ FORMS = ("xyxy", "yxyx", "xywh", "cxcywh")
 """Two corners; two corners, y first; top left corner and size; centre and size."""
 
 
+def of_columns(left: np.ndarray, top: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Return ``(n, 4)`` float32 xyxy of whole columns ``(n,)``, along which numpy is quickest."""
+    boxes = np.empty((len(left), 4), np.float32)
+    boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3] = left, top, right, bottom
+    return boxes
+
+
 def from_centres(rows: np.ndarray) -> np.ndarray:
     """Return xyxy from rows that begin with centre x, centre y, width, height."""
     halves = rows[:, 2:4] / 2

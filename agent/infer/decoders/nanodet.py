@@ -23,7 +23,7 @@ from agent.infer.decoders.base import (
     strides_of,
     whole_number,
 )
-from agent.infer.decoders.boxes import within
+from agent.infer.decoders.boxes import of_columns, within
 from agent.infer.decoders.sigmoid import least_logit, sigmoid
 
 
@@ -76,9 +76,7 @@ def _boxes(sides: np.ndarray, cell: np.ndarray) -> np.ndarray:
     column, row, stride = cell.T
     far = distances(sides) * stride[:, np.newaxis]
     x, y = (column + np.float32(0.5)) * stride, (row + np.float32(0.5)) * stride
-    boxes = np.empty((len(cell), 4), np.float32)
-    boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3] = x - far[:, 0], y - far[:, 1], x + far[:, 2], y + far[:, 3]
-    return boxes
+    return of_columns(x - far[:, 0], y - far[:, 1], x + far[:, 2], y + far[:, 3])
 
 
 def distances(sides: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.infer.decoders.base import Candidates, Params, Shape, Size, cells_by_column, check_names, flag, strides_of
+from agent.infer.decoders.boxes import of_columns
 
 
 def expect_yolox(*, input_size: Size, params: Params, num_classes: int) -> tuple[Shape, ...]:
@@ -34,15 +35,13 @@ def decode_yolox(
     kept = (scores >= score_floor).nonzero()[0]
     if len(kept) < len(found):
         likely, found, class_ids, scores = likely[kept], found[kept], class_ids[kept], scores[kept]
-    x, y, width, height = found[:, 0:4].T.copy()  # numpy is quickest along whole columns
+    x, y, width, height = found[:, 0:4].T.copy()
     if not params.get("decoded", False):
         strides = tuple(params.get("strides", (8, 16, 32)))
         column, row, stride = cells_by_column(input_size, strides).take(likely, axis=1)
         x, y = (x + column) * stride, (y + row) * stride
         with np.errstate(over="ignore"):  # an infinite box is refused by the caller, in words
             width, height = np.exp(width) * stride, np.exp(height) * stride
-    boxes = np.empty((len(found), 4), np.float32)
-    for low, high, centre, size in ((0, 2, x, width), (1, 3, y, height)):
-        half = size / 2
-        boxes[:, low], boxes[:, high] = centre - half, centre + half
+    across, down = width / 2, height / 2
+    boxes = of_columns(x - across, y - down, x + across, y + down)
     return Candidates(boxes, scores, class_ids.astype(np.int32))
