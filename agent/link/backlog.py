@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from agent.link.drain import Drain
 from agent.link.letters import Oldest, StoredStream, row_id
@@ -118,19 +118,18 @@ class Backlog:
     def number_of(self, name: str) -> int:
         """Return a stream's number; a new one gets one."""
         with self._lock:
-            stream = self._streams.get(name)
-            if stream is None:
-                self._numbers += 1
-                stream = self._streams[name] = Stream(self._numbers, name)
-            return stream.number
+            return self._stream(name).number
 
-    def saved(self, letters: Iterable[Letter], now_ns: int) -> None:
-        """Take note of letters that are on the disk now, those among them that were unsaved until now too."""
+    def saved(self, letters: Iterable[Letter], now_ns: int, unsaved: Container[int] = ()) -> None:
+        """Take note of letters that are on the disk now; ``unsaved``: the ids of those that were not until now."""
         with self._lock:
             for letter in letters:
                 stream = self._streams[letter.stream]
+                if letter.id in unsaved and not self._unsaved.remove(letter.id):  # done with while it was written
+                    self._acknowledged.append(row_id(stream.number, letter.id))
+                    continue
                 self._unflushed[letter.id] = now_ns
-                if not self._unsaved.remove(letter.id):
+                if letter.id not in unsaved:
                     self._arrive(stream, letter, saved=True)
                 elif stream.tail.pop(letter.id, None) is not None:
                     self._bytes -= letter.size
@@ -141,7 +140,7 @@ class Backlog:
         with self._lock:
             for letter in letters:
                 self._unsaved.add(letter)
-                self._arrive(self._streams[letter.stream], letter, saved=False)
+                self._arrive(self._stream(letter.stream), letter, saved=False)
             while (worst := self._unsaved.too_much(self._out)) is not None:
                 self._drop_unsaved(worst)
 
@@ -241,6 +240,14 @@ class Backlog:
             return Numbers(waiting, len(self._out), len(self._unsaved), self._bytes)
 
     # --- under the lock ----------------------------------------------------------------------------------------------
+
+    def _stream(self, name: str) -> Stream:
+        """Return a stream; a new one begins here, whether its first letter can be written or not."""
+        stream = self._streams.get(name)
+        if stream is None:
+            self._numbers += 1
+            stream = self._streams[name] = Stream(self._numbers, name)
+        return stream
 
     def _arrive(self, stream: Stream, letter: Letter, *, saved: bool) -> None:
         """Queue a new letter at the end of its stream."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import structlog
 
@@ -91,7 +91,7 @@ class Keeper:
             while left:
                 chunk = left[:CHUNK]
                 try:
-                    self._write(chunk)
+                    self._write(chunk, known)
                 except StorageError as error:
                     self._failed("written", error, "; until then events and results are kept in memory only")
                     self._backlog.not_saved([letter for letter in left if letter.id not in known])
@@ -99,12 +99,12 @@ class Keeper:
                 del left[:CHUNK]
             self._well("written")
 
-    def _write(self, letters: Sequence[Letter]) -> None:
+    def _write(self, letters: Sequence[Letter], unsaved: Container[int]) -> None:
         numbered = [(self._backlog.number_of(letter.stream), letter) for letter in letters]
         drop = self._room_for(letters)
         self._store.insert(numbered, drop)
         self._dropped(drop)
-        self._backlog.saved(letters, self._clock_ns())
+        self._backlog.saved(letters, self._clock_ns(), unsaved)
 
     def _room_for(self, letters: Sequence[Letter]) -> list[Oldest]:
         """Return what must go so that these find room. Raises StorageError where that is not enough."""

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.clock import NS_PER_S
+from agent.errors import StorageError
 from agent.link import stream
 from agent.link.drain import Drain
 from agent.link.durable import DurableOutbox, OutboxLimits
+from agent.link.keeper import CHUNK, RETRY_S
+from agent.link.letters import LetterStore
 from agent.link.starts import claim_start
 from agent.link.topics import Topics
 from agent.link.wire import Letter
@@ -113,6 +116,10 @@ def shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
             return made
 
         yield make
+
+
+def no_room(*_: object) -> None:
+    raise StorageError("outbox.db: database or disk is full; free disk space")
 
 
 # --- what survives ---------------------------------------------------------------------------------------------------
@@ -331,6 +338,37 @@ def test_a_disk_that_takes_nothing_costs_memory_and_then_the_oldest(
     assert one.drain() == saved[:at_hand]  # the others wait for the disk, and what came after them for its turn
 
 
+def test_a_disk_that_takes_nothing_keeps_the_letters_of_streams_that_are_new(shelf: Callable[..., Shelf]) -> None:
+    """Those that come while nothing is tried, and those beyond the first transaction of an attempt that failed."""
+    one = shelf()
+    one.outbox.database.close()
+    kept = one.put(*(one.letter(stream=f"events/{k}") for k in range(2 * CHUNK)))
+    kept += one.many(3, stream="events/later")
+    assert one.outbox.statistics().unsaved == len(kept)
+    assert sorted(one.drain()) == kept
+
+
+def test_a_letter_that_leaves_memory_while_it_is_written_is_not_sent_again(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shelf()
+    insert = LetterStore.insert
+    monkeypatch.setattr(LetterStore, "insert", no_room)
+    (early,) = one.many(1)
+
+    def slow(store: LetterStore, *args: Any) -> None:
+        insert(store, *args)
+        assert one.drain() == [early]
+
+    monkeypatch.setattr(LetterStore, "insert", slow)
+    one.clock.later(RETRY_S + 1)
+    (late,) = one.many(1)
+    monkeypatch.setattr(LetterStore, "insert", insert)
+    one.settle()
+    one.kill()
+    assert one.drain() == [late]
+
+
 # --- how fast --------------------------------------------------------------------------------------------------------
 
 
@@ -480,6 +518,7 @@ class DurableMachine(RuleBasedStateMachine):
         self.passing: dict[int, Letter] = {}
         """The others."""
         self.out: dict[int, Letter] = {}
+        self.full = False
 
     def teardown(self) -> None:
         self.shelf.outbox.close()
@@ -495,7 +534,7 @@ class DurableMachine(RuleBasedStateMachine):
     def put(self, count: int, name: str, durable: bool, priority: int, size: int) -> None:
         letters = [
             self.shelf.letter(stream=name, durable=durable, priority=priority, payload=b"x" * size)
-            for _ in range(count if durable else 1)
+            for _ in range(min(count, 20 if self.full else count) if durable else 1)
         ]
         self.shelf.put(*letters)
         (self.waiting if durable else self.passing).update({one.id: one for one in letters})
@@ -531,7 +570,20 @@ class DurableMachine(RuleBasedStateMachine):
         self.shelf.settle()
 
     @rule()
+    def fill_the_disk(self) -> None:
+        self.full = True
+        self.shelf.outbox._store.insert = no_room
+
+    @rule()
+    def free_the_disk(self) -> None:
+        vars(self.shelf.outbox._store).pop("insert", None)
+        self.shelf.clock.later(RETRY_S + 1)
+        self.shelf.settle()
+        self.full = False
+
+    @rule()
     def kill(self) -> None:
+        self.free_the_disk()
         self.shelf.settle()
         self.shelf.kill()
         self.out.clear()
@@ -542,10 +594,11 @@ class DurableMachine(RuleBasedStateMachine):
         told = self.shelf.outbox.statistics()
         assert told.unacknowledged == len(self.out)
         assert told.waiting == len(self.waiting) + len(self.passing) - len(self.out)
-        assert told.dropped == told.dropped_durable == told.unsaved == told.expired == 0
+        assert told.dropped == told.dropped_durable == told.expired == 0
+        assert self.full or not told.unsaved
         assert told.bytes >= 0
         assert self.shelf.outbox.idle() == (not self.waiting and not self.passing)
-        assert told.problem is None
+        assert self.full or told.problem is None
 
 
 TestDurableMachine = DurableMachine.TestCase
