@@ -19,6 +19,7 @@ from agent.config.schema import (
     FileSource,
     GstreamerSource,
     ImagesSource,
+    Inference,
     Mqtt,
     PatternSource,
     PicameraSource,
@@ -41,7 +42,7 @@ from agent.process.messages import MotionSpec, OverlayZone, RegistryAccess, Sour
 from agent.steer.homeassistant import HomeAssistantSettings
 from agent.telemetry.probes import Probe
 from agent.telemetry.rows import Column, LoopRow, columns
-from agent.types import MB, CameraName, PipelineName
+from agent.types import MB, CameraName, PipelineName, RunOptions
 from agent.vision.filters import Limits
 from agent.vision.gate import GateSettings
 from agent.vision.places import ZoneSpec
@@ -199,7 +200,8 @@ def deploy_settings(config: Config, cores: int) -> DeploySettings:
         providers=(*wanted, CPU),
         threads=inference_threads(inference, cores),
         spin=bool(inference.spin),
-        options=options_to_try(cores, threads=inference.threads or None, spin=inference.spin) if inference.tune else (),
+        concurrency=inference.concurrency or 1,
+        options=run_options(inference, cores),
         device_class=config.device.klass,
         load_timeout_s=deploy.load_timeout_s,
         golden_timeout_s=deploy.golden_timeout_s,
@@ -226,6 +228,14 @@ def deploy_settings(config: Config, cores: int) -> DeploySettings:
         min_versions=dict(config.registry.min_version),
         safe_mode_after=deploy.safe_mode_after,
     )
+
+
+def run_options(inference: Inference, cores: int) -> tuple[RunOptions, ...]:
+    """Return the options of ONNX Runtime among which tuning is to choose; none where it is not wanted."""
+    if not inference.tune:
+        return ()
+    threads, concurrency = inference.threads or None, inference.concurrency or None
+    return options_to_try(cores, threads=threads, spin=inference.spin, concurrency=concurrency)
 
 
 def pipeline_settings(loaded: Loaded) -> tuple[PipelineSettings, ...]:

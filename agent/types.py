@@ -224,11 +224,13 @@ class RunOptions(msgspec.Struct, frozen=True):
     """How ONNX Runtime runs a model on the CPU: threads of one operator, and how memory is had.
 
     ``spin`` lets its threads busy-wait for one another while a frame is computed, and never between two frames.
+    ``concurrency``: frames that are computed at once, through one session whose threads they share.
     """
 
     threads: int
     spin: bool = False
     arena: bool = True
+    concurrency: int = 1
 
 
 class RunCost(msgspec.Struct, frozen=True):
@@ -238,6 +240,11 @@ class RunCost(msgspec.Struct, frozen=True):
     run_ms: float
     cpu_ms: float
     runs: int
+
+    @property
+    def interval_ms(self) -> float:
+        """Time between two results, where as many frames as may be are computed at once."""
+        return self.run_ms / self.options.concurrency
 
 
 # --- what leaves the device ----------------------------------------------------------------------------------------

@@ -571,7 +571,8 @@ class Pipeline(Part):
         remote=True,
         ge=1,
         le=4,
-        description="Frames in the worker at a time; 2 or 3 keep it busy, 1 saves memory.",
+        description="Frames in the worker at a time; 2 or 3 keep it busy, 1 saves memory. One more than are computed "
+        "at once (inference.concurrency) if that is more, unless it is 1.",
     )
 
 
@@ -614,12 +615,21 @@ class Inference(Part):
         description="Let threads busy-wait for one another while a frame is computed (never between two): faster or "
         "slower, and never cooler. Null: as tuning has shown, else no.",
     )
+    concurrency: int = key(
+        0,
+        applies="part",
+        remote=True,
+        ge=0,
+        le=8,
+        description="Frames that one model computes at once, which share its threads: more frames a second, each of "
+        "them later. 0: as tuning has shown, else 1.",
+    )
     tune: bool = key(
         True,
         applies="part",
         remote=True,
         description="At a model's first trial on this host, measure which threads and options run it best and remember "
-        "that. What threads and spin say is kept to.",
+        "that. What threads, spin and concurrency say is kept to.",
     )
 
 
@@ -1282,5 +1292,5 @@ class Config(Part):
 
 
 def inference_threads(inference: Inference, cores: int) -> int:
-    """How many threads one model gets on a host with ``cores``: as configured, else one fewer than the cores."""
-    return inference.threads or max(1, cores - 1)
+    """How many threads one model gets on a host with ``cores``: as configured, else so many that one core is free."""
+    return inference.threads or max(1, cores - max(1, inference.concurrency))

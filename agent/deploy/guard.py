@@ -22,7 +22,6 @@ from agent.deploy.watching import memory_mb
 from agent.types import MB
 
 LOOK_S = 2.0
-"""Reading a worker's PSS takes about a millisecond."""
 
 GROWTH = 1.5
 """A worker that holds less than this times what it held at the first look has not leaked."""
@@ -50,13 +49,16 @@ class Guard:
             self._look(loaded)
 
     def _look(self, loaded: Loaded) -> None:
+        settings = self._parts.settings
+        bound_bytes, why = serving_bound(settings, loaded.stored.manifest.budget_for(settings.device_class))
+        known = loaded.worker is self._worker
+        if known and loaded.worker.resident_bytes() <= bound_bytes:
+            return  # then its PSS is below it too, for which the kernel would have to look at every page
         now_mb = memory_mb(loaded)
         if now_mb is None:
             return
-        if loaded.worker is not self._worker:
+        if not known:
             self._worker, self._first_mb = loaded.worker, now_mb
-        settings = self._parts.settings
-        bound_bytes, why = serving_bound(settings, loaded.stored.manifest.budget_for(settings.device_class))
         if now_mb > max(bound_bytes / MB, GROWTH * self._first_mb):
             loaded.worker.kill(
                 f"memory grew from {self._first_mb:.0f} to {now_mb:.0f} MB while it served, "

@@ -20,7 +20,7 @@ from agent.deploy.ports import StorePort, WorkerFactory, WorkerPort
 from agent.deploy.records import DeploySettings, SlotRelease
 from agent.deploy.tunings import Tunings
 from agent.errors import ChildDied, ModelError
-from agent.infer.tuning import Need, choose
+from agent.infer.tuning import Need, choose, gain
 from agent.process.messages import Load
 from agent.registry.store import StoredRelease
 from agent.types import Digest, RunOptions
@@ -164,7 +164,14 @@ class Loader:
             costs = tuning.among(settings.options) if tuning is not None else ()
             if costs:
                 return choose(costs, self.need(stored, fps)).options
-        return RunOptions(settings.threads, settings.spin)
+        return RunOptions(settings.threads, settings.spin, concurrency=settings.concurrency)
+
+    def gain(self, stored: StoredRelease, variant: int, options: RunOptions | None) -> float:
+        """Return how many times more frames a second ``options`` give than a run alone tells; see the tuning."""
+        if self._tunings is None or options is None or options.concurrency == 1:
+            return 1.0
+        tuning = self._tunings.find(stored.id.digest, variant)
+        return 1.0 if tuning is None else gain(tuning.costs, options)
 
     def verify(self, digest: Digest) -> StoredRelease:
         """Re-hash every file of the release. Raises DigestMismatch, StorageError."""
@@ -192,7 +199,7 @@ class Loader:
             return self._factory.start(name=name, load=load, candidate=candidate, timeout_s=timeout_s)
 
         worker = self.with_copy(stored, variant, load, start)
-        how = How(load.providers, RunOptions(load.threads, load.spin, load.arena), load.score_floor)
+        how = How(load.providers, load.options, load.score_floor)
         return Loaded(slot_of(stored, variant), stored, worker, stored.manifest.labels, how=how)
 
     def order(
@@ -211,9 +218,7 @@ class Loader:
             spec=manifest.spec(variant, stored.id.digest),
             path=str(stored.path(manifest.variants[variant].file)),
             providers=how.providers,
-            threads=how.options.threads,
-            spin=how.options.spin,
-            arena=how.options.arena,
+            options=how.options,
             score_floor=how.floor,
             data_limit_bytes=AIR * (memory_bytes or 0) + AIR_BYTES if limited else 0,
         )

@@ -53,6 +53,10 @@ class WorkerPort(Protocol):
         """Return its PSS."""
         ...
 
+    def resident_bytes(self) -> int:
+        """Return its RSS, which its PSS never exceeds and which costs nothing to ask for."""
+        ...
+
     def close(self) -> None:
         """End it in order; may block for seconds."""
         ...

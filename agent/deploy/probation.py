@@ -17,10 +17,11 @@ RATE_FLOOR = 0.5
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """How the old release did before the swap."""
+    """How the old release did before the swap; ``concurrency``: frames that it computed at once."""
 
     latency: Latency
     detections_per_frame: float
+    concurrency: int = 1
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -72,13 +73,23 @@ def bounds_for(
     budget_memory_mb: float | None,
     same_model: bool,
     baseline: Baseline | None,
+    concurrency: int = 1,
 ) -> Bounds:
-    """Return the bounds of one probation. The manifest's budget wins over the comparison with the old release."""
+    """Return the bounds of one probation. The manifest's budget wins over the comparison with the old release.
+
+    ``concurrency``: frames that the candidate computes at once, which makes each of them later and is not held against
+    it.
+    """
     p95_ms, why, low, high, rate = budget_p95_ms, "the manifest's budget", None, None, 0.0
     comparable = baseline if same_model else None
     if comparable is not None and p95_ms is None:
-        p95_ms = comparable.latency.p95 * settings.slow_ratio + settings.slow_extra_ms
+        before_ms = comparable.latency.p95 * max(1.0, concurrency / comparable.concurrency)
+        p95_ms = before_ms * settings.slow_ratio + settings.slow_extra_ms
         old = f"the old release's {comparable.latency.p95:.1f} ms"
+        if before_ms > comparable.latency.p95:
+            old += (
+                f" ({before_ms:.1f} ms where {concurrency} frames are computed at once, not {comparable.concurrency})"
+            )
         why = f"{settings.slow_ratio:g} times {old} plus {settings.slow_extra_ms:g}"
     if comparable is not None and comparable.latency.frames >= settings.rate_baseline_frames:
         rate = comparable.detections_per_frame

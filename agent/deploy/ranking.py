@@ -86,7 +86,7 @@ class Ranking:
         entrants = usable_variants(stored, self._settings.providers)
         known = self._recall(stored, entrants)
         if known is not None:
-            winner = min(known[0], key=lambda one: one.latency_ms.p50)
+            winner = min(known[0], key=lambda one: self._interval_ms(stored, one))
             try:
                 passed = self._trial.run(stored, winner.variant, score=score, fps=fps, cancel=cancel, known=winner)
             except VERDICTS as error:
@@ -175,10 +175,14 @@ class Ranking:
             )
             for one in pair
         ]
-        winner, loser = sorted(measured, key=lambda one: one.record.latency_ms.p50)
+        winner, loser = sorted(measured, key=lambda one: self._interval_ms(one.loaded.stored, one.record))
         loser.retire()
         beaten.append(loser.record)
         return winner
+
+    def _interval_ms(self, stored: StoredRelease, record: VariantRecord) -> float:
+        """Return the time between two results: pictures are answered one by one, frames perhaps several at once."""
+        return record.latency_ms.p50 / self._loader.gain(stored, record.variant, record.options)
 
     @staticmethod
     def _survivor(pair: Sequence[Passed], over: list[PassedOver], error: LookoutError, cancel: Cancel) -> Passed:

@@ -252,13 +252,14 @@ class PipelineSettings(msgspec.Struct, frozen=True):
 class DeploySettings(msgspec.Struct, frozen=True):
     """What the configuration says of deployments and inference.
 
-    ``device_class`` chooses a manifest's budget. ``threads`` and ``spin`` hold unless a tuning has shown which of
-    ``options`` are best; fewer than two: nothing is left to choose, and nothing is tuned.
+    ``device_class`` chooses a manifest's budget. ``threads``, ``spin`` and ``concurrency`` hold unless a tuning has
+    shown which of ``options`` are best; fewer than two: nothing is left to choose, and nothing is tuned.
     """
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     threads: int = 1
     spin: bool = False
+    concurrency: int = 1
     options: tuple[RunOptions, ...] = ()
     device_class: str | None = None
     load_timeout_s: float = 60.0

@@ -88,4 +88,6 @@ class Tuner:
 def _said(cost: RunCost) -> str:
     options = cost.options
     words = f"{options.threads} threads{', spinning' if options.spin else ''}{'' if options.arena else ', no arena'}"
+    if options.concurrency > 1:
+        words += f", {options.concurrency} frames at once"
     return f"{words}: {cost.run_ms:.2f} ms, {cost.cpu_ms:.2f} ms of processor"

@@ -58,7 +58,8 @@ class Before:
         served = pipeline.statistics().serving
         baseline = None
         if served is not None and served.release.digest == old.slot.digest and served.frames > 0:
-            baseline = Baseline(latency(served.inference), served.detections_per_frame)
+            concurrency = old.how.options.concurrency
+            baseline = Baseline(latency(served.inference), served.detections_per_frame, concurrency)
         return cls(old.slot.model, baseline, memory_mb(old))
 
 
@@ -100,6 +101,7 @@ class Watching:
             budget_memory_mb=budget.memory_mb if budget else None,
             same_model=old.model == loaded.slot.model,
             baseline=baseline,
+            concurrency=loaded.how.options.concurrency,
         )
         old_latency = baseline.latency if baseline else None
         made = cls(loaded, bounds, now_ns, old_latency, old.memory_mb, record)

@@ -38,8 +38,8 @@ class Answer:
 class Detector:
     """A session and the manifest that it fits. Also serves classifiers.
 
-    ``preprocess``, ``run`` and ``postprocess`` may be called from three threads at once, each with another buffer;
-    ``run`` from one thread at a time. Only what scores at least ``score_floor`` is answered. Raises
+    ``preprocess``, ``run`` and ``postprocess`` may be called from several threads at once, each with another buffer.
+    Only what scores at least ``score_floor`` is answered. Raises
     :class:`ModelError` when file and manifest contradict one another.
     """
 

@@ -1,10 +1,10 @@
 """One loaded model: an ONNX Runtime session, warmed up, and every way to fail turned into one clear error.
 
 The only module of the agent that imports ONNX Runtime, because its telemetry must be off before that import (it would
-write a device id under the home folder). ``run`` may be called from one thread while others prepare or read tensors:
-each call's outputs are arrays of their own. Plain ``run`` is used because an IO binding gains less than the noise on a
-CPU; the memory arena is on unless it was measured to be a loss: without it a YOLOX-Nano is slower and larger (92
-against 78 MB).
+write a device id under the home folder). ``run`` may be called from several threads at once: each call's outputs are
+arrays of their own, and the calls share the session's threads. Plain ``run`` is used because an IO binding gains less
+than the noise on a CPU; the memory arena is on unless it was measured to be a loss: without it a YOLOX-Nano is slower
+and larger (92 against 78 MB).
 """
 
 from __future__ import annotations

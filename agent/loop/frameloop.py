@@ -73,7 +73,7 @@ class FrameLoop:
     ) -> None:
         self.name = name
         self._stopwatch_ns = stopwatch_ns
-        self._in_flight = in_flight
+        self._wanted_in_flight = self._in_flight = in_flight
         self._most_open = 4 * in_flight  # results held back by a slow old worker are bounded too
         self._events = events
         self._sinks = tuple(sinks)
@@ -169,8 +169,8 @@ class FrameLoop:
 
     def reconfigure(self, now_ns: int, setup: PipelineSetup) -> None:
         """Be as ``setup`` says from now on. Frames that are ready or in flight are answered all the same."""
-        if setup.in_flight != self._in_flight:
-            self._resize(setup.in_flight)
+        self._wanted_in_flight = setup.in_flight
+        self._fit()
         self._seeing.reconfigure(setup.seeing)
         for name, camera in setup.cameras.items():
             self._farewells.stay(name)
@@ -180,6 +180,14 @@ class FrameLoop:
             self._farewells.leave(name)
         self._part()
         self._dispatch(now_ns)
+
+    def _fit(self) -> None:
+        """Have as many frames with the worker as are wanted, and one more than it computes at once, if it does."""
+        current, wanted = self._switch.current, self._wanted_in_flight
+        if current is not None and wanted > 1:
+            wanted = max(wanted, current.options.concurrency + 1)
+        if wanted != self._in_flight:
+            self._resize(wanted)
 
     def _resize(self, in_flight: int) -> None:
         self._in_flight, self._most_open = in_flight, 4 * in_flight
@@ -440,6 +448,7 @@ class FrameLoop:
         assert worker is not None
         serving = self._servings[worker.name]
         serving.begin(now_ns)
+        self._fit()
         self._watch_until = 0
         lost, skipped = self._away or (self._intake.lost, self._intake.skipped)
         self._away = None

@@ -30,7 +30,7 @@ from agent.process import priority
 from agent.process.channel import Channel
 from agent.process.command import command, environment
 from agent.process.lines import ChildLines
-from agent.process.memory import pss_bytes
+from agent.process.memory import pss_bytes, resident_bytes
 from agent.process.messages import LogLevel, Stop
 
 log = structlog.get_logger(part="process")
@@ -114,6 +114,11 @@ class Child:
         """Return the PSS, RSS where the kernel does not tell it, 0 once the process has ended."""
         with self._lock:
             return 0 if self._status is not None else pss_bytes(self.pid)
+
+    def resident_bytes(self) -> int:
+        """Return the RSS, which is cheap to ask for; 0 once the process has ended."""
+        with self._lock:
+            return 0 if self._status is not None else resident_bytes(self.pid)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Ask the child to stop, kill it when it has not ended after ``timeout_s``, reap it, free what it held."""

@@ -85,22 +85,19 @@ class DetachRing(Message, frozen=True):
 class Load(Message, frozen=True):
     """Agent to worker, once: build the session and warm it up.
 
-    ``score_floor`` is the lowest score worth answering. ``threads``, ``spin`` and ``arena`` are those of
-    :class:`~agent.types.RunOptions`. ``optimized``: the same model, optimised on this host before; ``optimize_to``:
-    where to leave that for the next time (empty: no). ``data_limit_bytes``: what loading and the first run may allocate
-    (0: no limit); it is lifted at ``Ready``.
+    ``score_floor`` is the lowest score worth answering. ``options``: how ONNX Runtime is to run it. ``optimized``: the
+    same model, optimised on this host before; ``optimize_to``: where to leave that for the next time (empty: no).
+    ``data_limit_bytes``: what loading and the first run may allocate (0: no limit); it is lifted at ``Ready``.
     """
 
     spec: ModelSpec
     path: str
     providers: tuple[str, ...]
-    threads: int
-    spin: bool
+    options: RunOptions
     score_floor: float
     optimized: str = ""
     optimize_to: str = ""
     data_limit_bytes: int = 0
-    arena: bool = True
 
 
 class Ready(Message, frozen=True):

@@ -36,7 +36,7 @@ from agent.process.messages import (
 )
 from agent.process.priority import IDLE_NICE, may_lower_nice
 from agent.process.ring import RingMemory
-from agent.types import CameraName, FrameRef, ReleaseId, Role, RunOptions
+from agent.types import CameraName, FrameRef, ReleaseId, Role
 
 log = structlog.get_logger(part="serve")
 
@@ -77,7 +77,7 @@ class WorkerHandle:
         self.pid = child.pid
         self.spec = load.spec
         self.release: ReleaseId = load.spec.release
-        self.options = RunOptions(load.threads, load.spin, load.arena)
+        self.options = load.options
         self.hello = hello
         self.ready = ready
         self._child = child
@@ -183,6 +183,10 @@ class WorkerHandle:
     def memory_bytes(self) -> int:
         """Return the PSS; 0 once it has ended."""
         return self._child.memory_bytes()
+
+    def resident_bytes(self) -> int:
+        """Return the RSS, which the PSS never exceeds; 0 once it has ended."""
+        return self._child.resident_bytes()
 
     def close(self) -> None:
         """Let it finish and end, kill it where it does not; no ``died`` after this. Blocks for seconds; idempotent."""

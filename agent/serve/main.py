@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -50,7 +51,7 @@ def main() -> int:
     except LookoutError as error:
         channel.send(Error.of(error))
         return EXIT_NOT_READY
-    Stages(channel, detector).serve()
+    Stages(channel, detector, load.options.concurrency).serve()
     return 0
 
 
@@ -84,13 +85,14 @@ def make_ready(load: Load) -> tuple[Detector, Ready]:
     session = Session.load(
         Path(load.path),
         providers=load.providers,
-        threads=load.threads,
-        spin=load.spin,
-        arena=load.arena,
+        threads=load.options.threads,
+        spin=load.options.spin,
+        arena=load.options.arena,
         optimized=Path(load.optimized) if load.optimized else None,
         optimize_to=Path(load.optimize_to) if load.optimize_to else None,
     )
     detector = Detector(load.spec, session, score_floor=load.score_floor)
+    run_together(detector, load.options.concurrency)
     if load.data_limit_bytes:
         limits.limit_data(0)  # from Ready on the agent watches, and whoever serves must not run into a wall
     ready = Ready(
@@ -102,6 +104,13 @@ def make_ready(load: Load) -> tuple[Detector, Ready]:
         warnings=session.warnings,
     )
     return detector, ready
+
+
+def run_together(detector: Detector, concurrency: int) -> None:
+    """Have so many runs at once, if more than one, so that no frame pays for their memory. Raises ModelError."""
+    if concurrency > 1:
+        with ThreadPoolExecutor(concurrency) as pool:
+            list(pool.map(lambda _: detector.run(detector.buffer()), range(concurrency)))
 
 
 def _end_at_once(failure: BaseException | None) -> None:

@@ -1,15 +1,18 @@
 """A worker's three stages, overlapped: preprocess, run, postprocess and send, each on its own thread.
 
-Requests go through in order, and so do answers: each stage is one thread and each queue first in, first out. What
-bounds the queues is the number of buffers, for every request holds one from its preprocessing to its answer, also one
-that failed on the way. With :data:`BUFFERS` of them ``run`` has its next tensor ready when it is done with one. The
-model's arithmetic releases the interpreter, so the other stages and the channel cost it nothing but the hand-over.
+Requests go through in order, and so do answers: each stage is one thread and each queue first in, first out; where the
+model is run on several frames at once, that stage has as many threads, and the last puts back in order what they did.
+What bounds the queues is the number of buffers, for every request holds one from its preprocessing to its answer, also
+one that failed on the way. With :data:`SPARE` of them beside those that are run, ``run`` has its next tensor ready when
+it is done with one. The model's arithmetic releases the interpreter, so the other stages and the channel cost it
+nothing but the hand-over.
 
 A frame is read in the first stage only: when a ring is detached, which the same thread does, nobody reads it any more.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from time import perf_counter_ns
@@ -29,8 +32,8 @@ from agent.types import CameraName, Role, Timings
 
 log = structlog.get_logger(part="serve")
 
-BUFFERS = 3
-"""One being filled or waiting for its run, one running, one being read."""
+SPARE = 2
+"""Buffers beside those whose frames are run: one being filled or waiting for its run, one being read."""
 
 MOST_ROWS = 1000
 """An answer must fit into one message, whatever the manifest allows."""
@@ -43,6 +46,7 @@ class Job:
         "buffer",
         "error",
         "height",
+        "number",
         "outputs",
         "preprocess_ns",
         "received_ns",
@@ -52,7 +56,8 @@ class Job:
         "width",
     )
 
-    def __init__(self, request: int, role: Role, buffer: Buffer, received_ns: int) -> None:
+    def __init__(self, number: int, request: int, role: Role, buffer: Buffer, received_ns: int) -> None:
+        self.number = number
         self.request = request
         self.role: Role = role
         self.buffer = buffer
@@ -64,14 +69,19 @@ class Job:
 
 
 class Stages:
-    """The stages of one loaded model. :meth:`serve` is the first of them, on the caller's thread."""
+    """The stages of one loaded model. :meth:`serve` is the first of them, on the caller's thread.
 
-    def __init__(self, channel: Channel, detector: Detector) -> None:
+    ``concurrency``: frames on which the model is run at once.
+    """
+
+    def __init__(self, channel: Channel, detector: Detector, concurrency: int = 1) -> None:
         self._channel = channel
         self._detector = detector
+        self._concurrency = concurrency
+        self._numbers = itertools.count()
         self._rings: dict[tuple[CameraName, int], RingMemory] = {}
         self._free: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
-        for _ in range(BUFFERS):
+        for _ in range(concurrency + SPARE):
             self._free.put(detector.buffer())
         self._prepared: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ran: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -79,7 +89,10 @@ class Stages:
     def serve(self) -> None:
         """Answer requests until ``Stop`` or until the agent is gone; what was asked before is answered first."""
         threads = [
-            threading.Thread(target=self._run_all, name="lookout-run", daemon=True),
+            *(
+                threading.Thread(target=self._run_all, name=f"lookout-run-{number}", daemon=True)
+                for number in range(1, self._concurrency + 1)
+            ),
             threading.Thread(target=self._answer_all, name="lookout-postprocess", daemon=True),
         ]
         for thread in threads:
@@ -87,7 +100,8 @@ class Stages:
         try:
             self._receive_all()
         finally:
-            self._prepared.put(None)
+            for _ in range(self._concurrency):
+                self._prepared.put(None)
             for thread in threads:
                 thread.join()
             for ring in self._rings.values():
@@ -132,7 +146,7 @@ class Stages:
 
     def _prepare(self, message: Infer | InferFile) -> None:
         received_ns = perf_counter_ns()
-        job = Job(message.request, message.role, self._free.get(), received_ns)
+        job = Job(next(self._numbers), message.request, message.role, self._free.get(), received_ns)
         started_ns = perf_counter_ns()
         try:
             frame = self._frame(message)
@@ -171,13 +185,26 @@ class Stages:
     # --- third stage: the answer -------------------------------------------------------------------------------------
 
     def _answer_all(self) -> None:
-        while (job := self._ran.get()) is not None:
-            message = self._answer(job)
-            self._free.put(job.buffer)
-            try:
-                self._channel.send(message)
-            except ChannelClosed:  # nobody wants it; the first stage sees the end and stops the others
-                log.info("worker.unanswered", request=job.request)
+        early: dict[int, Job] = {}
+        running = self._concurrency
+        due = 0
+        while running:
+            job = self._ran.get()
+            if job is None:
+                running -= 1
+                continue
+            early[job.number] = job
+            while (job := early.pop(due, None)) is not None:
+                due += 1
+                self._send(job)
+
+    def _send(self, job: Job) -> None:
+        message = self._answer(job)
+        self._free.put(job.buffer)
+        try:
+            self._channel.send(message)
+        except ChannelClosed:  # nobody wants it; the first stage sees the end and stops the others
+            log.info("worker.unanswered", request=job.request)
 
     def _answer(self, job: Job) -> Output | Error:
         started_ns = perf_counter_ns()

@@ -17,11 +17,12 @@ from agent.deploy.loading import Loader
 from agent.deploy.memorywatch import memory_bound
 from agent.deploy.ranking import Ranking
 from agent.deploy.records import DeploySettings, PassedOver, VariantRecord
+from agent.deploy.tunings import Tuning, Tunings
 from agent.errors import ChildDied, ModelError, TrialFailed
 from agent.process.messages import Inspected, Load, Output
 from agent.registry.manifest import Budget
 from agent.registry.store import Store, StoredRelease
-from agent.types import Timings
+from agent.types import RunCost, RunOptions, Timings
 from tests.fakes.deploying import Behaviour, FakeFactory, FakeRegistry, FakeWorker
 
 SETTINGS = DeploySettings(load_timeout_s=2.0, golden_timeout_s=0.3, trial_memory_mb=500)
@@ -56,10 +57,11 @@ class Bench:
 
     def __init__(self, root: Path, behaviours: dict[str, Behaviour], **providers: str) -> None:
         self.factory = Variants(behaviours)
-        registry = FakeRegistry(Store(root / "store"))
+        self.store = Store(root / "store")
+        registry = FakeRegistry(self.store)
         self.stored = self._publish(registry, list(behaviours), providers)
         self.journal = Journal(root / "journal.db")
-        self.loader = Loader(self.factory, registry.store, SETTINGS)
+        self.loader = Loader(self.factory, self.store, SETTINGS)
 
     @staticmethod
     def _publish(registry: FakeRegistry, names: list[str], providers: dict[str, str]) -> StoredRelease:
@@ -81,7 +83,7 @@ class Bench:
 
     def ranking(self, host: str = "pi", **settings: Any) -> Ranking:
         changed = msgspec.structs.replace(SETTINGS, **settings)
-        return Ranking(self.loader, changed, host, remembered=self.journal.measurements)
+        return Ranking(self.loader.under(changed), changed, host, remembered=self.journal.measurements)
 
     def run(self, ranking: Ranking | None = None, cancel: Cancel | None = None):
         loaded, record = (ranking or self.ranking()).run(self.stored, 0, score=None, cancel=cancel or Cancel())
@@ -101,6 +103,25 @@ def test_the_fastest_variant_serves_and_the_losers_workers_end(tmp_path: Path) -
     assert [one.latency_ms.p50 for one in record.variants] == [9.0, 4.0, 6.0]
     assert loaded.p95_ms == 4.0
     assert not record.remembered
+
+
+def test_the_variant_that_gives_most_frames_serves_where_several_are_computed_at_once(tmp_path: Path) -> None:
+    """Pictures are answered one by one: what frames at once are worth is known from the tuning."""
+    bench = Bench(tmp_path, {"two threads": ms(8.0), "two at once": ms(10.0)})
+    one, two, together = RunOptions(1), RunOptions(2), RunOptions(1, concurrency=2)
+    tunings = Tunings(bench.journal.database, "pi")
+    bench.loader = Loader(bench.factory, bench.store, SETTINGS, tunings=tunings)
+    for variant, costs in enumerate(((12.0, 8.0, 20.0), (10.0, 9.0, 12.0))):
+        measured = tuple(
+            RunCost(way, run_ms, run_ms, 9) for way, run_ms in zip((one, two, together), costs, strict=True)
+        )
+        tunings.keep(bench.stored.id.digest, variant, Tuning((one, two, together), measured))
+    ranking = bench.ranking(options=(one, two, together))
+    loaded, record = bench.run(ranking)
+    assert (loaded.slot.variant, loaded.how.options) == (1, together)
+    assert [one.latency_ms.p50 for one in record.variants] == [8.0, 10.0]
+    again, record = bench.run(ranking)
+    assert (again.slot.variant, record.remembered) == (1, True)
 
 
 def test_variants_are_measured_in_turns_on_the_same_pictures(tmp_path: Path) -> None:

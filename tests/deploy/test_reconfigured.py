@@ -86,7 +86,7 @@ def test_other_threads_load_the_release_beside_the_worker_that_serves_and_swap_i
     new = device.pipeline.current
     assert new is not None
     assert old is not None
-    assert (new.load.threads, new.load.spin, new.promoted) == (3, True, True)
+    assert (new.load.options.threads, new.load.options.spin, new.promoted) == (3, True, True)
     assert device.pipeline.previous is old, "it stays warm until the new one has answered"
     assert old.alive
     device.pipeline.answer(1)
@@ -141,7 +141,7 @@ def test_where_memory_is_short_the_worker_that_serves_is_closed_first(device: De
     device.wait(lambda: len(device.factory.started) == 2 and device.pipeline.current is device.factory.started[1])
     assert device.factory.started[0].closed.is_set()
     assert "take_out" in device.pipeline.log
-    assert device.factory.started[1].load.threads == 2
+    assert device.factory.started[1].load.options.threads == 2
 
 
 def test_a_trial_is_not_disturbed_and_its_winner_runs_as_configured_in_the_end(device: Device) -> None:
@@ -156,10 +156,10 @@ def test_a_trial_is_not_disturbed_and_its_winner_runs_as_configured_in_the_end(d
     device.reconfigure(threads=2)
     hang.set()
     device.pipeline.wait_serving("1.1.0")
-    assert device.factory.started[1].load.threads == 1
+    assert device.factory.started[1].load.options.threads == 1
     device.pipeline.answer(10)
     device.wait(lambda: len(device.factory.started) == 3)
-    assert device.factory.started[2].load.threads == 2
+    assert device.factory.started[2].load.options.threads == 2
     device.wait(lambda: device.pipeline.current is device.factory.started[2])
     assert device.pipeline.serving() == "1.1.0"
 
@@ -173,7 +173,7 @@ def test_what_is_being_brought_back_as_the_settings_change_is_loaded_anew(device
     device.wait(lambda: device.last().degraded is not None)
     device.reconfigure(threads=2)
     gate.set()
-    device.wait(lambda: device.pipeline.current is not None and device.pipeline.current.load.threads == 2)
+    device.wait(lambda: device.pipeline.current is not None and device.pipeline.current.load.options.threads == 2)
 
 
 VARIANTS = [

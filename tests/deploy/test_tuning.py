@@ -29,7 +29,7 @@ SETTINGS = DeploySettings(threads=3, options=AUTO, trial_memory_mb=500)
 
 
 class Bench:
-    """Measures what a four-core board would: the more threads the faster, and the dearer."""
+    """Measures what a four-core board would: the more threads the faster and the dearer; no gain of frames at once."""
 
     def __init__(self, problem: LookoutError | None = None) -> None:
         self.problem = problem
@@ -57,6 +57,7 @@ class Bench:
     @staticmethod
     def cost(options: RunOptions) -> RunCost:
         run_ms = 60.0 / options.threads * (1.0 if options.spin else 1.1) * (1.0 if options.arena else 1.5)
+        run_ms *= options.concurrency
         return RunCost(options, run_ms, cpu_ms=60.0 + 10 * options.threads, runs=9)
 
 
@@ -95,7 +96,7 @@ def test_the_worker_that_is_tried_runs_as_was_measured_best_and_the_record_says_
     loaded, record = host.trial()
     assert record.options == loaded.how.options == RunOptions(4, spin=True)
     load = host.factory.started[-1].load
-    assert (load.threads, load.spin, load.arena) == (4, True, True)
+    assert load.options == RunOptions(4, spin=True)
 
 
 def test_a_host_is_tuned_once_and_remembers_over_restarts(tmp_path: Path) -> None:
@@ -130,8 +131,19 @@ def test_what_the_operator_sets_later_is_kept_to(host: Host) -> None:
     assert host.options(None, threads=7, options=options_to_try(4, threads=7, spin=None)) == RunOptions(7)
 
 
+def test_frames_at_once_are_computed_where_the_operator_says_so(host: Host) -> None:
+    assert host.options(None, concurrency=2, options=()) == RunOptions(3, concurrency=2)
+    wanted = options_to_try(4, threads=None, spin=None, concurrency=2)
+    loaded, record = host.trial(concurrency=2, threads=2, options=wanted)
+    assert record.options == loaded.how.options == RunOptions(2, concurrency=2)
+
+
 def test_nothing_is_tuned_where_nothing_is_left_to_choose(host: Host) -> None:
-    for options in ((), options_to_try(1, threads=None, spin=None), options_to_try(4, threads=2, spin=True)):
+    for options in (
+        (),
+        options_to_try(1, threads=None, spin=None),
+        options_to_try(4, threads=2, spin=True, concurrency=1),
+    ):
         _, record = host.trial(options=options)
         assert record.options == RunOptions(3)
     assert host.bench.asked == []

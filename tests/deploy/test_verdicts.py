@@ -49,6 +49,14 @@ def test_releases_of_one_model_are_compared_and_of_two_are_not() -> None:
     assert (other.p95_ms, other.rate_low, other.rate_high) == (None, None, None)
 
 
+def test_frames_at_once_are_not_held_against_a_candidate() -> None:
+    """Each of them comes later, and more of them come."""
+    assert bounds(concurrency=2).p95_ms == 100.0
+    assert "(40.0 ms where 2 frames are computed at once, not 1)" in bounds(concurrency=2).p95_why
+    two = Baseline(Latency(10.0, 20.0, 100), 2.0, concurrency=2)
+    assert bounds(baseline=two, concurrency=2).p95_ms == bounds(baseline=two).p95_ms == 60.0
+
+
 def test_a_budget_wins_over_the_comparison() -> None:
     assert bounds(budget_p95_ms=25.0).p95_ms == 25.0
     assert "manifest's budget" in judge(Sample(60, 26.0, 2.0), bounds(budget_p95_ms=25.0), 1.0).reason  # type: ignore[union-attr]

@@ -90,6 +90,9 @@ class FakeWorker:
     def memory_bytes(self) -> int:
         return int(self.behaviour.memory_mb * 1e6)
 
+    def resident_bytes(self) -> int:
+        return int(self.behaviour.memory_mb * 1.2e6)
+
     def close(self) -> None:
         self.closed.set()
 

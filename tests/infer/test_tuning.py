@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.infer.tuning import BUSY, CLOSE, FLAT_OUT, Need, choose, options_to_try, without_arena
+from agent.infer.tuning import BUSY, CLOSE, FLAT_OUT, WORTH, Need, choose, gain, options_to_try, without_arena
 from agent.types import RunCost, RunOptions
 
 ONE, TWO, TWO_SPINNING, FOUR = RunOptions(1), RunOptions(2), RunOptions(2, spin=True), RunOptions(4)
@@ -34,8 +34,39 @@ A_PI = (cost(ONE, 60.0, 60.0), cost(TWO, 34.0, 66.0), cost(TWO_SPINNING, 31.0, 7
     ],
 )
 def test_what_the_operator_has_set_is_kept_to_and_the_rest_is_tried(cores, threads, spin, tried) -> None:
-    found = options_to_try(cores, threads=threads, spin=spin)
+    found = options_to_try(cores, threads=threads, spin=spin, concurrency=1)
     assert [(one.threads, one.spin) for one in found] == tried
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "concurrency", "tried"),
+    [
+        (1, None, None, []),
+        (2, None, None, [(1, 2)]),
+        (4, None, None, [(3, 2), (1, 4)]),
+        (6, None, None, [(5, 2), (3, 4)]),
+        (4, 2, None, [(2, 2)]),
+        (4, 4, None, []),
+        (4, None, 3, [(2, 3)]),
+        (2, None, 4, [(1, 4)]),
+        (2, 2, 2, [(2, 2)]),
+    ],
+)
+def test_frames_at_once_are_tried_with_the_threads_that_the_cores_leave(cores, threads, concurrency, tried) -> None:
+    found = options_to_try(cores, threads=threads, spin=False, concurrency=concurrency)
+    assert [(one.threads, one.concurrency) for one in found if one.concurrency > 1] == tried
+    assert concurrency is None or len(found) == len(tried)
+
+
+def test_frames_at_once_are_taken_where_they_are_worth_their_lateness() -> None:
+    at_once = cost(RunOptions(1, concurrency=4), 64.0, 64.0)  # one each 16 ms, where four threads need 22 ms
+    assert choose((*A_PI, at_once), FLAT_OUT).options == at_once.options
+    assert choose((*A_PI, at_once), Need(fps=40)).options == at_once.options
+    assert choose((*A_PI, at_once), Need(fps=5)).options == ONE
+    assert choose((*A_PI, at_once), Need(fps=20)).options == TWO
+    assert choose((*A_PI, at_once), Need(within_ms=100)).options == FOUR
+    assert choose((*A_PI, at_once), Need(within_ms=130)).options == at_once.options
+    assert choose((*A_PI, cost(at_once.options, 82.0, 82.0)), FLAT_OUT).options == FOUR
 
 
 def test_flat_out_the_shortest_run_counts() -> None:
@@ -65,9 +96,16 @@ def test_an_arena_goes_where_it_is_a_clear_loss() -> None:
     assert choose((*A_PI, cost(bare, 40.0, 40.0)), Need(fps=5)).options == bare
 
 
+def test_what_frames_at_once_gain_is_known_where_both_ways_were_measured() -> None:
+    at_once = cost(RunOptions(1, concurrency=2), 75.0, 75.0)
+    assert gain((*A_PI, at_once), at_once.options) == pytest.approx(1.6)
+    assert gain((*A_PI, at_once), ONE) == 1.0
+    assert gain((at_once,), at_once.options) == 1.0
+
+
 any_cost = st.builds(
     RunCost,
-    st.builds(RunOptions, st.integers(1, 8), st.booleans(), st.booleans()),
+    st.builds(RunOptions, st.integers(1, 8), st.booleans(), st.booleans(), st.sampled_from([1, 1, 2, 4])),
     st.floats(0.01, 1e4),
     st.floats(0.01, 1e4),
     st.just(10),
@@ -80,10 +118,19 @@ def test_the_order_of_measuring_is_of_no_matter_and_what_can_keep_up_does(costs,
     chosen = choose(costs, need)
     assert chosen in costs
     assert choose(random.Random(1).sample(costs, len(costs)), need) == chosen
+    if need.within_ms is not None:
+        return
     if need.fps is None:
-        assert chosen.run_ms <= CLOSE * min(one.run_ms for one in costs)
-    elif need.within_ms is None and any(one.run_ms * need.fps <= BUSY * 999 for one in costs):
-        assert chosen.run_ms * need.fps <= BUSY * 1001
+        assert chosen.interval_ms <= CLOSE * WORTH * min(one.interval_ms for one in costs)
+    elif any(one.interval_ms * need.fps <= BUSY * 999 for one in costs):
+        assert chosen.interval_ms * need.fps <= BUSY * 1001
+
+
+@given(costs=st.lists(any_cost, min_size=1, max_size=8, unique_by=lambda one: one.options), need=any_need)
+def test_the_budget_on_latency_is_kept_where_anything_keeps_it(costs, need) -> None:
+    within = float("inf") if need.within_ms is None else need.within_ms
+    if any(one.run_ms <= 0.5 * within for one in costs):
+        assert choose(costs, need).run_ms <= 0.8 * within
 
 
 @given(seed=st.integers(0, 1000))

@@ -15,7 +15,7 @@ from agent.loop.results import Reporting
 from agent.loop.seeing import Seeing, SeeingSettings
 from agent.loop.setups import CameraSetup, PipelineSetup
 from agent.process.messages import Error, Frame, Output, Ready
-from agent.types import CameraName, Digest, FrameRef, ModelName, PipelineName, ReleaseId, Result, Timings
+from agent.types import CameraName, Digest, FrameRef, ModelName, PipelineName, ReleaseId, Result, RunOptions, Timings
 
 LABELS = ("person", "car", "dog")
 MS = 1_000_000
@@ -61,9 +61,10 @@ class FakeCapture:
 class FakeWorker:
     """Keeps what it was asked; the test lets it answer, die, and be reaped."""
 
-    def __init__(self, name: str, model: str = "model") -> None:
+    def __init__(self, name: str, model: str = "model", *, concurrency: int = 1) -> None:
         self.name = name
         self.release = ReleaseId(ModelName(model), "1.0.0", Digest(name))
+        self.options = RunOptions(1, concurrency=concurrency)
         self.ready = Ready((), (), (), load_ms=1.0, first_run_ms=10.0)
         self.alive = True
         self.asked: deque[tuple[int, FrameRef]] = deque()

@@ -21,6 +21,24 @@ def serving(**arguments) -> tuple[Bench, FakeWorker]:
     return bench, worker
 
 
+@pytest.mark.parametrize(("in_flight", "concurrency", "asked"), [(2, 1, 2), (2, 4, 5), (4, 2, 4), (1, 4, 1)])
+def test_a_worker_that_computes_several_frames_at_once_has_one_more_than_these(in_flight, concurrency, asked):
+    bench = Bench(lossless=["front"], in_flight=in_flight)
+    worker = FakeWorker("worker-1", concurrency=concurrency)
+    bench.swap(worker)
+    bench.write(count=100)
+    assert len(worker.asked) == asked
+    for _ in range(30):
+        bench.answer(worker)
+        bench.write(count=100)
+    assert bench.sequences == list(range(30))
+    assert (bench.statistics.skipped, bench.statistics.lost) == (0, 0)
+    bench.swap(after := FakeWorker("worker-2"))
+    bench.answer(worker, asked)
+    bench.write(count=100)
+    assert len(after.asked) == in_flight
+
+
 # --- cameras ---------------------------------------------------------------------------------------------------------
 
 

@@ -55,9 +55,9 @@ class LoopMachine(RuleBasedStateMachine):
         else:
             self.bench.answer(worker)
 
-    @rule()
-    def swap(self) -> None:
-        worker = FakeWorker(f"worker-{len(self.made) + 1}")
+    @rule(concurrency=st.sampled_from([1, 1, 2, 4]))
+    def swap(self, concurrency: int) -> None:
+        worker = FakeWorker(f"worker-{len(self.made) + 1}", concurrency=concurrency)
         self.made.append(worker)
         self.bench.swap(worker)
 

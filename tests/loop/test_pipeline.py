@@ -15,6 +15,7 @@ import pytest
 
 from agent.process.messages import Load, SourceSpec
 from agent.serve.handle import WorkerHandle
+from agent.types import RunOptions
 from tests.fakes.models import TINY_LABELS, nan_model, release_id, tiny_detector, tiny_spec
 from tests.patience import patient
 from tools.bench.models import NANODET_M, YOLOX_NANO
@@ -28,7 +29,7 @@ def film(shared: Path, name: str = "plaza.avi") -> SourceSpec:
 
 
 def tiny(path: Path, name: str = "tiny") -> Load:
-    return Load(tiny_spec(release=release_id(name)), str(path), ("CPUExecutionProvider",), 1, False, 0.1)
+    return Load(tiny_spec(release=release_id(name)), str(path), ("CPUExecutionProvider",), RunOptions(1), 0.1)
 
 
 def has_retired(rig: Rig, count: int) -> bool:

@@ -49,9 +49,9 @@ class ReconfiguredLoop(RuleBasedStateMachine):
         self.bench.pass_ms(5)
         self.bench.answer(data.draw(st.sampled_from([worker for worker in self.living() if worker.asked])))
 
-    @rule()
-    def swap(self) -> None:
-        self.made.append(FakeWorker(f"worker-{len(self.made) + 1}"))
+    @rule(concurrency=st.sampled_from([1, 1, 2, 4]))
+    def swap(self, concurrency: int) -> None:
+        self.made.append(FakeWorker(f"worker-{len(self.made) + 1}", concurrency=concurrency))
         self.bench.swap(self.made[-1])
 
     @rule()

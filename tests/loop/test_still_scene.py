@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.loop.plan import CameraPlan
 from agent.process.messages import Load, MotionSpec, SourceSpec
+from agent.types import RunOptions
 from agent.vision.gate import GateSettings
 from tests.fakes.models import TINY_LABELS, tiny_detector, tiny_spec
 from tools.bench.rig import Rig
@@ -26,7 +27,7 @@ def room() -> np.ndarray:
 
 def run(model: Path, source: SourceSpec, gate: GateSettings = GATE) -> Rig:
     with Rig({"room": source}, plans={"room": CameraPlan(gate=gate)}) as rig:
-        load = Load(tiny_spec(), str(model), ("CPUExecutionProvider",), 1, False, 0.1)
+        load = Load(tiny_spec(), str(model), ("CPUExecutionProvider",), RunOptions(1), 0.1)
         rig.swap(rig.start_worker(load), TINY_LABELS)
         rig.open_cameras()
         rig.wait_ended()

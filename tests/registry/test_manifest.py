@@ -18,7 +18,7 @@ from agent.registry.manifest import (
     manifest_json_schema,
     release_digest,
 )
-from agent.types import Digest
+from agent.types import Digest, RunOptions
 from tests.depth import examples
 
 DIGEST = Digest("d" * 64)
@@ -220,7 +220,7 @@ def test_a_huge_manifest_is_refused_unread() -> None:
 
 def test_the_largest_decoder_still_fits_a_message() -> None:
     manifest = load_manifest(encoded(changed("decoder.table", ["é" * 600] * 4)))
-    load = Load(manifest.spec(0, DIGEST), "/x" * 2000, ("CPUExecutionProvider",), 1, False, 0.1)
+    load = Load(manifest.spec(0, DIGEST), "/x" * 2000, ("CPUExecutionProvider",), RunOptions(1), 0.1)
     assert len(msgspec.msgpack.encode(load)) < MAX_BYTES
 
 

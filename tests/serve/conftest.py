@@ -10,7 +10,7 @@ import pytest
 from agent.process.child import Spawner
 from agent.process.messages import Load
 from agent.serve.handle import WorkerHandle
-from agent.types import ModelSpec
+from agent.types import ModelSpec, RunOptions
 from tests.fakes.models import tiny_spec
 from tests.patience import patient
 
@@ -27,8 +27,7 @@ def load_of(path: Path, spec: ModelSpec | None = None, **changes) -> Load:
         "spec": spec or tiny_spec(),
         "path": str(path),
         "providers": ("CPUExecutionProvider",),
-        "threads": 1,
-        "spin": False,
+        "options": RunOptions(1),
         "score_floor": 0.1,
     }
     return Load(**{**arguments, **changes})

@@ -17,7 +17,7 @@ from agent.types import RunCost, RunOptions
 from tests.fakes.models import tiny_detector
 from tests.serve.conftest import load_of
 
-OPTIONS = (RunOptions(1), RunOptions(2), RunOptions(2, spin=True))
+OPTIONS = (RunOptions(1), RunOptions(2), RunOptions(2, spin=True), RunOptions(1, concurrency=2))
 
 
 @pytest.fixture

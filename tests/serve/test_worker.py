@@ -20,7 +20,7 @@ from agent.process.child import ChildSpec
 from agent.process.messages import Error, Grant, Hello, Output, Stop
 from agent.process.ring import RingMemory
 from agent.serve.handle import CANDIDATE_OOM, SERVING_OOM, WorkerHandle
-from agent.types import CameraName, FrameRef
+from agent.types import CameraName, FrameRef, RunOptions
 from tests.fakes.models import nan_model, slow_model, tiny_classifier, tiny_classifier_spec, tiny_detector, tiny_spec
 from tests.patience import patient
 from tests.serve.conftest import load_of
@@ -82,8 +82,9 @@ def state_of(pid: int) -> str:
         return "gone"
 
 
-def test_a_worker_reads_frames_in_place_and_answers_in_order(start, detector, ring):
-    worker, listener = start(detector), Listener()
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_worker_reads_frames_in_place_and_answers_in_order(start, detector, ring, concurrency):
+    worker, listener = start(detector, options=RunOptions(1, concurrency=concurrency)), Listener()
     assert worker.ready.providers == ("CPUExecutionProvider",)
     assert worker.ready.first_run_ms > 0
     assert worker.hello.versions["onnxruntime"]
@@ -113,6 +114,22 @@ def test_what_it_cannot_answer_is_an_error_in_its_place_and_it_goes_on(start, de
     assert [answer.request for answer in answers] == [0, 1, 2, 3]
     assert [type(answer) for answer in answers] == [Output, Error, Error, Output]
     assert "generation 2" in answers[1].message
+
+
+def test_frames_that_are_computed_at_once_are_answered_in_order(start, ring, tmp_path):
+    """One that fails needs no computing: its answer waits for those before it."""
+    worker = start(slow_model(tmp_path / "slow.onnx", steps=20), options=RunOptions(1, concurrency=2))
+    listener = Listener()
+    worker.attach_ring(FRONT, 1, ring)
+    worker.listen(listener)
+    for request in range(12):
+        worker.infer(request, frame(99 if request % 3 == 1 else 1), "serve")
+    answers = [listener.next() for _ in range(12)]
+    assert [answer.request for answer in answers] == list(range(12))
+    assert [type(answer) for answer in answers] == [Output, Error, Output] * 4
+    worker.infer(12, frame(1), "serve")
+    worker.close()
+    assert listener.next().request == 12
 
 
 def test_a_detached_ring_is_forgotten_after_the_frames_before_it(start, detector, ring):

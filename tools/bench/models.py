@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.process.messages import Load
-from agent.types import DecoderSpec, Digest, InputSpec, ModelName, ModelSpec, ReleaseId
+from agent.types import DecoderSpec, Digest, InputSpec, ModelName, ModelSpec, ReleaseId, RunOptions
 
 LABELS = tuple(f"class-{number}" for number in range(80))
 """Stand-ins: a benchmark reads no labels."""
@@ -29,8 +29,7 @@ class BenchModel:
             spec=self.spec,
             path=str(path),
             providers=("CPUExecutionProvider",),
-            threads=threads,
-            spin=False,
+            options=RunOptions(threads),
             score_floor=SCORE_FLOOR,
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agent.infer.tuning import TOGETHER
 from agent.types import ModelSpec
 from tools.bench.peers.matching import Tolerance
 
@@ -69,7 +70,12 @@ def runners(cores: int) -> dict[str, Runner]:
     ahead = "frames read in a thread beside"
     rows = (
         Runner("bare", "bare", "bare `session.run`", "ours", Setup(ONE, 1)),
-        Runner("loop", "loop", "Lookout's loop", "ours", Setup(ONE, 1), (Setup(ONE, 1), Setup(all_cores, cores))),
+        Runner(
+            "loop", "loop", "Lookout's loop", "ours", Setup(ONE, 1),
+            (Setup(ONE, 1), Setup(all_cores, cores),
+             *(Setup(f"{together} frames at once", cores - together + 1, options={"concurrency": together})
+               for together in TOGETHER if together <= cores)),
+        ),
         Runner("plain", "plain", "a plain script", "ours", Setup(ONE, 1), (Setup("ONNX Runtime as it comes", 0),)),
         Runner(
             "openvino", "openvino_async", "OpenVINO's async pipeline", "peers",

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from agent.process.messages import Load, SourceSpec
-from agent.types import Result
+from agent.types import Result, RunOptions
 from tools.bench.models import LABELS
 from tools.bench.peers.job import Answer, Job, Row, counted, serve
 from tools.bench.rig import Rig
@@ -23,8 +23,7 @@ def run(job: Job) -> Answer:
         spec=job.spec,
         path=str(Path(job.files["onnx"]).resolve()),
         providers=("CPUExecutionProvider",),
-        threads=job.threads,
-        spin=False,
+        options=RunOptions(job.threads, concurrency=job.options.get("concurrency", 1)),
         score_floor=job.floor,
     )
     film = SourceSpec("file", job.film, pace="lossless", loop=job.mode == "time")
