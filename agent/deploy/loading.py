@@ -154,7 +154,10 @@ class Loader:
     def need(self, stored: StoredRelease, fps: float | None) -> Need:
         """Return what is asked of the release on this device."""
         budget = stored.manifest.budget_for(self._settings.device_class)
-        return Need(fps, budget.latency_ms_p95 if budget else None)
+        settings = self._settings
+        bounds = settings.memory_mb, settings.trial_memory_mb, budget.memory_mb if budget else None
+        lean = any(bound is not None for bound in bounds)
+        return Need(fps, budget.latency_ms_p95 if budget else None, lean)
 
     def _options(self, stored: StoredRelease, variant: int, fps: float | None) -> RunOptions:
         """Return what was measured to serve best, of what the configuration leaves open; else what it says."""

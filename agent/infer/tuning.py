@@ -41,11 +41,12 @@ class Need(msgspec.Struct, frozen=True):
     """What is asked of a model.
 
     ``fps``: frames a second of all its cameras, None: as many as can be. ``within_ms``: the manifest's budget on
-    latency for this device.
+    latency for this device. ``lean``: its memory is bounded, and every frame at once holds tensors of its own.
     """
 
     fps: float | None = None
     within_ms: float | None = None
+    lean: bool = False
 
 
 FLAT_OUT = Need()
@@ -91,7 +92,8 @@ def without_arena(costs: Sequence[RunCost], need: Need) -> tuple[RunOptions, ...
 
 def choose(costs: Iterable[RunCost], need: Need) -> RunCost:
     """Return the cost whose options serve ``need`` best; at least one is needed. Their order is of no matter."""
-    known = tuple(costs)
+    measured = tuple(costs)
+    known = tuple(cost for cost in measured if not need.lean or cost.options.concurrency == 1) or measured
     timely = tuple(cost for cost in known if _in_time(cost, need))
     if not timely:
         return _smallest_of_best(known, _run_ms)

@@ -116,7 +116,7 @@ def test_the_variant_that_gives_most_frames_serves_where_several_are_computed_at
             RunCost(way, run_ms, run_ms, 9) for way, run_ms in zip((one, two, together), costs, strict=True)
         )
         tunings.keep(bench.stored.id.digest, variant, Tuning((one, two, together), measured))
-    ranking = bench.ranking(options=(one, two, together))
+    ranking = bench.ranking(options=(one, two, together), trial_memory_mb=None)
     loaded, record = bench.run(ranking)
     assert (loaded.slot.variant, loaded.how.options) == (1, together)
     assert [one.latency_ms.p50 for one in record.variants] == [8.0, 10.0]

@@ -116,6 +116,15 @@ def test_what_cameras_need_decides_at_each_load(host: Host) -> None:
     assert [host.options(fps).threads for fps in (5, 10, 20, 30, None)] == [1, 1, 2, 3, 4]
 
 
+def test_frames_at_once_are_not_chosen_where_memory_is_bounded(host: Host) -> None:
+    """Every one holds tensors of its own: a good model must not be refused for what tuning chose."""
+    host.bench.cost = lambda one: RunCost(one, 60.0, 60.0, runs=9)  # type: ignore[method-assign]
+    host.trial()
+    assert host.options(None).concurrency == 1
+    assert host.options(None, trial_memory_mb=None).concurrency == 4
+    assert host.options(None, trial_memory_mb=None, memory_mb=300.0).concurrency == 1
+
+
 def test_another_host_or_runtime_is_measured_anew(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.trial()

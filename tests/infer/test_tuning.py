@@ -67,6 +67,8 @@ def test_frames_at_once_are_taken_where_they_are_worth_their_lateness() -> None:
     assert choose((*A_PI, at_once), Need(within_ms=100)).options == FOUR
     assert choose((*A_PI, at_once), Need(within_ms=130)).options == at_once.options
     assert choose((*A_PI, cost(at_once.options, 82.0, 82.0)), FLAT_OUT).options == FOUR
+    assert choose((*A_PI, at_once), Need(lean=True)).options == FOUR
+    assert choose((at_once,), Need(lean=True)).options == at_once.options
 
 
 def test_flat_out_the_shortest_run_counts() -> None:
