@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
+import msgspec
 import pytest
 
 from . import shelf
@@ -31,7 +32,8 @@ def test_a_model_is_tuned_once_and_run_as_was_found(world, broker) -> None:
     assert 1 <= options.threads <= (os.cpu_count() or 1)
     assert tunings(device) == 1
 
-    said = {"threads": options.threads, "spin": options.spin, "arena": options.arena}
+    said = msgspec.to_builtins(options)
+    assert set(said) == {"threads", "spin", "arena", "concurrency"}
     receipt = person.wait(lambda: [one["receipt"] for one in person.said(f"deploy/{PIPELINE}") if one.get("receipt")])
     assert receipt[-1]["trial"]["variants"][0]["options"] == said
     person.wait(lambda: any(one["models"][PIPELINE] for one in person.said("info")))

@@ -30,7 +30,7 @@ from agent.process.messages import MotionSpec, Output, Ready, SourceSpec, View
 from agent.steer.frames import DeployWish, Frames, Opening
 from agent.steer.pipelines import Pipelines
 from agent.supervise.heartbeat import Heartbeats
-from agent.types import CameraName, Digest, ModelName, PipelineName, ReleaseId, Result
+from agent.types import CameraName, Digest, ModelName, PipelineName, ReleaseId, Result, RunOptions
 from tests.capture.conftest import eventually, write_video
 from tests.loop.fakes import LABELS, ONE_PERSON, TIMINGS
 
@@ -46,6 +46,7 @@ class Answerer:
     def __init__(self, name: str, pause_s: float = 0.001) -> None:
         self.name = name
         self.release = ReleaseId(ModelName("model"), "1.0.0", Digest(name))
+        self.options = RunOptions(1)
         self.ready = Ready((), (), (), load_ms=1.0, first_run_ms=10.0)
         self.rings: set[tuple[str, int]] = set()
         self.listener: object = None
