@@ -86,10 +86,11 @@ class Taker:
         self.told.append(f"need_ring {width}x{height}")
         if self.ring is not None:
             self.ring.close()
-        self.generation += 1
+        number = self.generation + 1
         self.ring = RingMemory.create(width, height, self.slots)
         self.leases = Leases(self.slots)
-        self.handle.attach_ring(camera, self.generation, self.ring)
+        self.handle.attach_ring(camera, number, self.ring)
+        self.generation = number  # last: a test that waits for it grants slots at once
         if not self.holding:
             self.grant_all(camera)
 
