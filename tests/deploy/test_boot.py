@@ -184,7 +184,7 @@ def test_a_device_whose_only_model_is_damaged_is_degraded_and_still_deployable(d
     device.wait(lambda: "damaged on disk" in (device.last().degraded or ""))
     assert device.last().serving is None
     device.committed("1.1.0")
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
 
 
 # --- the configuration's model ---------------------------------------------------------------------------------------

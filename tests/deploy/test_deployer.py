@@ -498,7 +498,7 @@ def test_a_first_model_that_fails_its_probation_leaves_the_device_without_one_an
     assert "no good model is left" in (device.last().degraded or "")
     assert device.factory.started[0].killed is not None
     device.committed("1.1.0")
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
 
 
 # --- after commit ----------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_the_factory_model_serves_where_nothing_was_deployed_yet(device: Device,
     device.pipeline.wait_serving("0.9.0")
     device.wait(lambda: device.last().serving is not None)
     assert device.last().current is None
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
     assert device.last().state is State.IDLE
 
 
@@ -112,7 +112,7 @@ def test_a_factory_folder_that_is_not_whole_is_degraded_in_words_and_the_device_
     device.start(with_factory(factory))
     device.wait(lambda: "factory model" in (device.last().degraded or "") if device.last() else False)
     device.committed("1.0.0")
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
 
 
 def test_what_is_wrong_with_a_factory_folder_is_told_apart(tmp_path: Path, factory: Path):
@@ -213,7 +213,7 @@ def test_a_deploy_that_fails_leaves_safe_mode_as_it_was(two: Device):
     two.pipeline.bad_output()
     two.pipeline.wait_serving("1.0.0")
     two.wait_state(State.ROLLED_BACK)
-    assert two.last().degraded is None
+    two.wait(lambda: two.last().degraded is None)
 
 
 def test_safe_mode_lasts_over_a_restart_while_the_crashes_are_recent(two: Device):

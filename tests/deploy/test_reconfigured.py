@@ -93,7 +93,7 @@ def test_other_threads_load_the_release_beside_the_worker_that_serves_and_swap_i
     assert old.closed.wait(5)
     assert versions_open(device) == ["1.0.0"]
     assert (device.last().state, device.last().current) == (row.state, row.current)
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
 
 
 def test_settings_that_change_nothing_about_the_worker_load_nothing(device: Device) -> None:

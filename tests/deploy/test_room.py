@@ -40,7 +40,7 @@ def test_current_is_closed_before_the_candidate_is_loaded_and_the_receipt_says_s
     assert outcome.receipt.memory_mb.before == 100.0
     assert outcome.receipt.latency_ms.before is not None
     assert [line for line in short.pipeline.log if "frames" not in line][-2:] == ["take_out", "swap 1.1.0"]
-    assert short.last().degraded is None
+    short.wait(lambda: short.last().degraded is None)
 
 
 def test_current_comes_back_when_the_candidate_fails_its_trial(short: Device):
@@ -129,7 +129,7 @@ def test_a_rollback_by_the_operator_unloads_first_too(short: Device):
     short.wait_state(State.ROLLED_BACK)
     assert newer is not None
     assert newer.closed.is_set()
-    assert short.last().degraded is None
+    short.wait(lambda: short.last().degraded is None)
 
 
 def test_a_rollback_for_which_previous_cannot_be_loaded_brings_current_back(short: Device):

@@ -104,7 +104,7 @@ def test_a_registry_that_is_away_changes_nothing(device: Device) -> None:
     device.registry.errors["survey"] = RegistryUnreachable("away")
     asked(device, 3)
     assert device.last().state is State.COMMITTED
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
 
 
 # --- what the reference means ----------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_a_copy_damaged_on_disk_is_fetched_again_by_itself(device: Device) -> No
     lose_current(device, "1.0.0")
     prove(device, "1.0.0")
     assert device.registry.fetched == ["faces:1.0.0"] * 2
-    assert device.last().degraded is None
+    device.wait(lambda: device.last().degraded is None)
 
 
 def test_previous_serves_while_a_damaged_current_is_fetched_again(device: Device) -> None:
