@@ -606,7 +606,7 @@ class Inference(Part):
         remote=True,
         ge=0,
         le=64,
-        description="Threads of one model. 0: as tuning has shown, else one fewer than the cores, at least 1.",
+        description="Threads of one model. 0: as tuning has shown, else so many that one core is free, at least 1.",
     )
     spin: bool | None = key(
         None,

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
+from agent.deploy.memorywatch import is_bounded
 from agent.deploy.optimised import OptimisedCache
 from agent.deploy.ports import StorePort, WorkerFactory, WorkerPort
 from agent.deploy.records import DeploySettings, SlotRelease
@@ -154,10 +155,7 @@ class Loader:
     def need(self, stored: StoredRelease, fps: float | None) -> Need:
         """Return what is asked of the release on this device."""
         budget = stored.manifest.budget_for(self._settings.device_class)
-        settings = self._settings
-        bounds = settings.memory_mb, settings.trial_memory_mb, budget.memory_mb if budget else None
-        lean = any(bound is not None for bound in bounds)
-        return Need(fps, budget.latency_ms_p95 if budget else None, lean)
+        return Need(fps, budget.latency_ms_p95 if budget else None, lean=is_bounded(self._settings, budget))
 
     def _options(self, stored: StoredRelease, variant: int, fps: float | None) -> RunOptions:
         """Return what was measured to serve best, of what the configuration leaves open; else what it says."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 
 import structlog
 
@@ -27,14 +28,7 @@ log = structlog.get_logger(part="deploy")
 
 def memory_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int, str]:
     """Return the most bytes a worker may hold in its trial, and where that comes from."""
-    bounds = [(settings.trial_memory_mb, "deploy.trial_memory_mb")]
-    if budget is not None and budget.memory_mb is not None:
-        bounds.append((GROSS * budget.memory_mb, f"{GROSS:g} times the manifest's budget of {budget.memory_mb:g} MB"))
-    stated = [(megabytes, why) for megabytes, why in bounds if megabytes is not None]
-    if not stated:
-        return _host_bytes() // 2, "half of this host's memory"
-    megabytes, why = min(stated)
-    return round(megabytes * MB), why
+    return _tightest(_of_trial(settings, budget))
 
 
 def serving_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int, str]:
@@ -42,14 +36,12 @@ def serving_bound(settings: DeploySettings, budget: Budget | None) -> tuple[int,
 
     Where nobody stated one it keeps the device alive and judges nobody.
     """
-    bounds = [(settings.memory_mb, "deploy.memory_mb")]
-    if budget is not None:
-        bounds.append((budget.memory_mb, "the manifest's budget"))
-    stated = [(megabytes, why) for megabytes, why in bounds if megabytes is not None]
-    if not stated:
-        return _host_bytes() // 2, "half of this host's memory"
-    megabytes, why = min(stated)
-    return round(megabytes * MB), why
+    return _tightest(_of_service(settings, budget))
+
+
+def is_bounded(settings: DeploySettings, budget: Budget | None) -> bool:
+    """Return whether anybody stated how much memory a worker may hold, in its trial or in service."""
+    return bool(_of_trial(settings, budget) or _of_service(settings, budget))
 
 
 class MemoryWatch:
@@ -91,6 +83,36 @@ class MemoryWatch:
         log.warning("trial.memory", reason=self.reason)
         self._worker.kill(self.reason)
         return True
+
+
+Bound = tuple[float, str]
+"""Megabytes, and where they come from."""
+
+
+def _of_trial(settings: DeploySettings, budget: Budget | None) -> list[Bound]:
+    found: list[Bound] = []
+    if settings.trial_memory_mb is not None:
+        found.append((settings.trial_memory_mb, "deploy.trial_memory_mb"))
+    if budget is not None and budget.memory_mb is not None:
+        found.append((GROSS * budget.memory_mb, f"{GROSS:g} times the manifest's budget of {budget.memory_mb:g} MB"))
+    return found
+
+
+def _of_service(settings: DeploySettings, budget: Budget | None) -> list[Bound]:
+    found: list[Bound] = []
+    if settings.memory_mb is not None:
+        found.append((settings.memory_mb, "deploy.memory_mb"))
+    if budget is not None and budget.memory_mb is not None:
+        found.append((budget.memory_mb, "the manifest's budget"))
+    return found
+
+
+def _tightest(stated: Sequence[Bound]) -> tuple[int, str]:
+    """Return the least of them, in bytes; half of the host's memory where there is none."""
+    if not stated:
+        return _host_bytes() // 2, "half of this host's memory"
+    megabytes, why = min(stated)
+    return round(megabytes * MB), why
 
 
 def _host_bytes() -> int:

@@ -39,8 +39,8 @@ class Detector:
     """A session and the manifest that it fits. Also serves classifiers.
 
     ``preprocess``, ``run`` and ``postprocess`` may be called from several threads at once, each with another buffer.
-    Only what scores at least ``score_floor`` is answered. Raises
-    :class:`ModelError` when file and manifest contradict one another.
+    Only what scores at least ``score_floor`` is answered. Raises :class:`ModelError` when file and manifest contradict
+    one another.
     """
 
     def __init__(self, spec: ModelSpec, session: Session, *, score_floor: float) -> None:

@@ -1,8 +1,8 @@
 """Which of ONNX Runtime's options a model is run with on this host: what is worth trying, and the choice. Pure.
 
-A device that must run flat out takes the options that give most frames. One whose cameras leave time takes
-those that cost the least processor time, of those that keep up with the cameras (with air for the rest of the frame's
-way) and within the budget on latency. More frames at once (``concurrency``) are more frames a second, each of them
+A device that must run flat out takes the options that give most frames. One whose cameras leave time takes those that
+cost the least processor time, of those that keep up with the cameras (with air for the rest of the frame's way) and
+within the budget on latency. More frames at once (``concurrency``) are more frames a second, each of them
 later: they must be worth it. Measurements scatter: what is within :data:`CLOSE` of the best counts as equal, and of
 equals the smallest is taken, so that noise cannot choose.
 """
@@ -59,10 +59,12 @@ def options_to_try(
 
     ``cores`` is what the process may use. The others are what the operator has set, None: not set.
     """
-    found = _one_by_one(cores, threads, spin) if concurrency in (None, 1) else []
-    for together in TOGETHER if concurrency is None else (concurrency,):
-        if together > 1:
-            found += _together(cores, threads, spin, together, asked_for=concurrency is not None)
+    found = []
+    for count in (1, *TOGETHER) if concurrency is None else (concurrency,):
+        if count == 1:
+            found += _one_by_one(cores, threads, spin)
+        else:
+            found += _together(cores, threads, spin, count, asked_for=concurrency is not None)
     return tuple(found)
 
 

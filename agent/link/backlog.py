@@ -126,7 +126,7 @@ class Backlog:
             for letter in letters:
                 stream = self._streams[letter.stream]
                 if letter.id in unsaved and not self._unsaved.remove(letter.id):  # done with while it was written
-                    self._acknowledged.append(row_id(stream.number, letter.id))
+                    self._forget(letter)
                     continue
                 self._unflushed[letter.id] = now_ns
                 if letter.id not in unsaved:

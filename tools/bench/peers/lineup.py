@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent.infer.tuning import TOGETHER
+from agent.infer.tuning import options_to_try
 from agent.types import ModelSpec
 from tools.bench.peers.matching import Tolerance
 
@@ -73,8 +73,8 @@ def runners(cores: int) -> dict[str, Runner]:
         Runner(
             "loop", "loop", "Lookout's loop", "ours", Setup(ONE, 1),
             (Setup(ONE, 1), Setup(all_cores, cores),
-             *(Setup(f"{together} frames at once", cores - together + 1, options={"concurrency": together})
-               for together in TOGETHER if together <= cores)),
+             *(Setup(f"{one.concurrency} frames at once", one.threads, options={"concurrency": one.concurrency})
+               for one in options_to_try(cores, threads=None, spin=False) if one.concurrency > 1)),
         ),
         Runner("plain", "plain", "a plain script", "ours", Setup(ONE, 1), (Setup("ONNX Runtime as it comes", 0),)),
         Runner(
